@@ -1,0 +1,52 @@
+# How everything of ours is compiled: one place, included by the top level before any target.
+
+set(CMAKE_C_STANDARD 17)
+set(CMAKE_C_STANDARD_REQUIRED ON)
+set(CMAKE_C_EXTENSIONS ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_C_VISIBILITY_PRESET hidden)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+
+if(NOT CMAKE_BUILD_TYPE)
+	set(CMAKE_BUILD_TYPE Release CACHE STRING "Debug or Release" FORCE)
+endif()
+
+# No NDEBUG anywhere: eloq_assert() stays on in release.
+set(CMAKE_C_FLAGS_DEBUG "-Og -g")
+set(CMAKE_C_FLAGS_RELEASE "-O2 -g")
+
+set(c_only "$<$<COMPILE_LANGUAGE:C>:")
+add_compile_definitions(_GNU_SOURCE $<$<CONFIG:Debug>:ELOQ_SLOW_CHECKS>)
+add_compile_options(-fno-omit-frame-pointer)
+foreach(flag -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
+	     -Wformat=2)
+	add_compile_options("${c_only}${flag}>")
+endforeach()
+if(ELOQ_WERROR)
+	add_compile_options("${c_only}-Werror>")
+endif()
+
+if(ELOQ_SANITIZE STREQUAL "address")
+	set(sanitize -fsanitize=address,undefined -fno-sanitize-recover=all)
+elseif(ELOQ_SANITIZE STREQUAL "thread")
+	set(sanitize -fsanitize=thread)
+	# gcc says that TSan does not model fences. Where we fence, the data is atomic as well.
+	if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
+		add_compile_options("${c_only}-Wno-tsan>")
+	endif()
+elseif(ELOQ_SANITIZE)
+	message(FATAL_ERROR "ELOQ_SANITIZE is \"${ELOQ_SANITIZE}\": address, thread or nothing")
+endif()
+if(ELOQ_FUZZ)
+	if(NOT CMAKE_C_COMPILER_ID MATCHES "Clang")
+		message(FATAL_ERROR "ELOQ_FUZZ needs clang: -DCMAKE_C_COMPILER=clang")
+	endif()
+	set(sanitize -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all)
+endif()
+if(sanitize)
+	add_compile_options(${sanitize})
+	add_link_options(${sanitize})
+elseif(CMAKE_BUILD_TYPE STREQUAL "Release")
+	add_compile_options("${c_only}-D_FORTIFY_SOURCE=2>" -fstack-protector-strong)
+	add_link_options(-Wl,-z,relro,-z,now)
+endif()

@@ -1,0 +1,41 @@
+# What our directories have in common, so that each CMakeLists.txt is a few lines.
+
+# eloq_library(NAME [SOURCES file...] [LIBS target...])
+# A static library of the .c and .S files of this directory, or of SOURCES. Includes are written
+# from the repository root. Without any source it is an empty interface, so dependents still link.
+function(eloq_library name)
+	cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LIBS")
+	if(NOT arg_SOURCES)
+		file(GLOB arg_SOURCES CONFIGURE_DEPENDS *.c *.S)
+	endif()
+	if(arg_SOURCES)
+		add_library(${name} STATIC ${arg_SOURCES})
+		set(scope PUBLIC)
+	else()
+		add_library(${name} INTERFACE)
+		set(scope INTERFACE)
+	endif()
+	target_include_directories(${name} ${scope} ${PROJECT_SOURCE_DIR})
+	target_link_libraries(${name} ${scope} ${arg_LIBS})
+endfunction()
+
+# eloq_programs(OUT_DIR PATTERN [LIBS target...] [OPTIONS flag...] [PROGRAMS variable])
+# One executable for each file of this directory that matches PATTERN, named like the file. OPTIONS
+# go to compiler and linker; the names of the targets are stored in PROGRAMS.
+function(eloq_programs out_dir pattern)
+	cmake_parse_arguments(PARSE_ARGV 2 arg "" "PROGRAMS" "LIBS;OPTIONS")
+	file(GLOB sources CONFIGURE_DEPENDS ${pattern})
+	set(names)
+	foreach(source IN LISTS sources)
+		get_filename_component(name ${source} NAME_WE)
+		add_executable(${name} ${source})
+		target_link_libraries(${name} PRIVATE ${arg_LIBS})
+		target_compile_options(${name} PRIVATE ${arg_OPTIONS})
+		target_link_options(${name} PRIVATE ${arg_OPTIONS})
+		set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${out_dir})
+		list(APPEND names ${name})
+	endforeach()
+	if(arg_PROGRAMS)
+		set(${arg_PROGRAMS} ${names} PARENT_SCOPE)
+	endif()
+endfunction()
