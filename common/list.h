@@ -79,6 +79,7 @@ static inline void eloq_list_splice_back(struct eloq_list *to, struct eloq_list 
 
 #define eloq_list_entry(node, type, member) eloq_container_of(node, type, member)
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): @node is a name that is declared, not a value */
 #define eloq_list_for_each(node, head) \
 	for (struct eloq_list *node = (head)->next; (node) != (head); (node) = (node)->next)
 
@@ -86,5 +87,6 @@ static inline void eloq_list_splice_back(struct eloq_list *to, struct eloq_list 
 #define eloq_list_for_each_safe(node, head)                                                        \
 	for (struct eloq_list *node = (head)->next, *node##_next = (node)->next; (node) != (head); \
 	     (node) = node##_next, node##_next = (node)->next)
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 #endif

@@ -44,6 +44,7 @@ static const char *log_level_name(enum eloq_log_level level)
 void eloq_log(enum eloq_log_level level, const char *format, ...)
 {
 	char line[LOG_LINE_BYTES];
+	size_t end;
 	int used;
 	va_list args;
 
@@ -56,7 +57,8 @@ void eloq_log(enum eloq_log_level level, const char *format, ...)
 	va_start(args, format);
 	(void)vsnprintf(line + used, sizeof(line) - (size_t)used - 1, format, args);
 	va_end(args);
-	strcat(line, "\n");
-	if (write(STDERR_FILENO, line, strlen(line)) < 0)
+	end = strlen(line);
+	line[end] = '\n';
+	if (write(STDERR_FILENO, line, end + 1) < 0)
 		return; /* nobody left to tell */
 }
