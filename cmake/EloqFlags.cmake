@@ -16,7 +16,7 @@ set(CMAKE_C_FLAGS_DEBUG "-Og -g")
 set(CMAKE_C_FLAGS_RELEASE "-O2 -g")
 
 set(c_only "$<$<COMPILE_LANGUAGE:C>:")
-add_compile_definitions(_GNU_SOURCE $<$<CONFIG:Debug>:ELOQ_SLOW_CHECKS>)
+add_compile_definitions(_GNU_SOURCE ELOQ_VERSION="${PROJECT_VERSION}" $<$<CONFIG:Debug>:ELOQ_SLOW_CHECKS>)
 add_compile_options(-fno-omit-frame-pointer)
 foreach(flag -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
 	     -Wformat=2)
