@@ -20,12 +20,14 @@ enum { ELOQ_DATA_PREV = 11, ELOQ_DATA_NEXT = 15, ELOQ_DATA_ENTRIES = 19 };
 /* Timestamps are stored as signed 64-bit numbers; greater ones are clamped when written. */
 #define ELOQ_TIMESTAMP_MAX (UINT64_MAX >> 1)
 
-/* eloq_entry.flags, as on disk but for the expiry bit, which follows from expire_ms. */
+/* eloq_entry.flags, as on disk but for the expiry bit, which there follows from expire_ms. */
 enum {
 	ELOQ_ENTRY_OVERFLOW = 1,	 /* the value is a list of page ids, u32 each */
+	ELOQ_ENTRY_EXPIRY = 2,		 /* on disk only */
 	ELOQ_ENTRY_COMPRESSED_DICT = 4,	 /* zstd with the partition's dictionary */
 	ELOQ_ENTRY_COMPRESSED_ALONE = 8, /* zstd without a dictionary */
 	ELOQ_ENTRY_COMPRESSION = 12,	 /* mask */
+	ELOQ_ENTRY_FLAG_BITS = 4,	 /* on disk they lie below the value's length */
 };
 
 struct eloq_entry {

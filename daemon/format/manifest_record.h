@@ -78,6 +78,10 @@ static inline uint64_t eloq_manifest_record_padded(uint32_t payload_bytes)
  */
 bool eloq_manifest_record_verify(const uint8_t *record, uint64_t record_bytes);
 
+/* Writes the header, checksum included, in front of a payload that is already in its place. */
+void eloq_manifest_record_seal(uint8_t *record, uint32_t root, uint32_t ttl_root,
+			       uint32_t payload_bytes);
+
 /* Decoded payloads: pieces of it, to be walked with the iterators below. */
 struct eloq_manifest_piece {
 	const uint8_t *at;

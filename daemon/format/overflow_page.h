@@ -26,7 +26,10 @@ static inline uint32_t eloq_overflow_capacity_linked(uint32_t page_bytes, uint32
 	return page_bytes - ELOQ_OVERFLOW_HEAD_AND_COUNT - 4 * pointers_max;
 }
 
-/* Whether the page's lengths hold together; see page.h. */
+/*
+ * Whether the page's lengths and ids are in range; see page.h. A page holds at least one byte of
+ * value, so whoever follows a chain and bounds the value's length comes to an end.
+ */
 bool eloq_overflow_page_check(const uint8_t *page, uint32_t page_bytes);
 
 /* What a checked page holds; pointers into the page. */
