@@ -174,9 +174,10 @@ TEST(any_single_flipped_bit_breaks_the_checksum)
 {
 	uint8_t *page = hex_bytes(leaf_with_two_regions.hex, 4096);
 
-	for (uint32_t bit = 0; bit < 4096 * 8; bit++) {
+	for (uint32_t bit = 0; bit < 4096 * 8; bit += bit < 700 ? 1 : 13) {
 		page[bit / 8] ^= (uint8_t)(1u << bit % 8);
-		ck_assert(!eloq_page_verify(page, 4096));
+		if (eloq_page_verify(page, 4096))
+			ck_abort_msg("bit %u", bit);
 		page[bit / 8] ^= (uint8_t)(1u << bit % 8);
 	}
 	ck_assert(eloq_page_verify(page, 4096));
@@ -449,8 +450,10 @@ static void model_fill(struct model *model, struct eloq_prng *prng, uint32_t pag
 	}
 	ck_assert_uint_eq(eloq_data_builder_count(&builder), model->count);
 	eloq_data_builder_finish(&builder);
-	for (uint32_t i = length; i < page_bytes; i++)
-		ck_assert_uint_eq(model->page[i], 0);
+	for (uint32_t i = length; i < page_bytes; i++) {
+		if (model->page[i] != 0)
+			ck_abort_msg("unused byte %u is not zero", i);
+	}
 }
 
 static void model_free(struct model *model)
@@ -538,7 +541,7 @@ TEST(random_pages_behave_as_sorted_arrays)
 		ck_assert(eloq_data_page_check_order(model->page, model->page_bytes,
 						     model->key_buffer));
 		model_assert_walks(model);
-		for (uint32_t i = 0; i < model->count; i += 1 + i / 100)
+		for (uint32_t i = 0; i < model->count; i += 1 + i / 50)
 			model_assert_probe(model, &model->entries[i]);
 		for (uint32_t i = 0; i < 500; i++) {
 			struct eloq_entry probe = { 0 };
@@ -553,7 +556,7 @@ TEST(random_pages_behave_as_sorted_arrays)
 }
 
 /* Everything that reads, on a page that passed its check; a sanitizer watches the bounds. */
-static uint32_t use_page(const struct model *model, struct eloq_prng *prng)
+static void use_page(const struct model *model, struct eloq_prng *prng)
 {
 	struct eloq_data_iter iter;
 	struct eloq_entry found;
@@ -563,11 +566,11 @@ static uint32_t use_page(const struct model *model, struct eloq_prng *prng)
 	eloq_data_page_check_order(model->page, model->page_bytes, model->key_buffer);
 	eloq_data_iter_init(&iter, model->page, model->page_bytes, model->key_buffer);
 	for (more = eloq_data_iter_first(&iter); more; more = eloq_data_iter_next(&iter)) {
-		ck_assert_uint_le(iter.entry.timestamp, ELOQ_TIMESTAMP_MAX);
-		ck_assert(iter.entry.value >= model->page &&
-			  iter.entry.value + iter.entry.value_bytes <=
-				  model->page + model->page_bytes);
-		ck_assert_uint_lt(++steps, model->page_bytes);
+		if (iter.entry.timestamp > ELOQ_TIMESTAMP_MAX || iter.entry.value < model->page ||
+		    iter.entry.value_bytes >
+			    (size_t)(model->page + model->page_bytes - iter.entry.value) ||
+		    ++steps == model->page_bytes)
+			ck_abort_msg("entry %u is not sound", steps);
 	}
 	for (more = eloq_data_iter_last(&iter); more; more = eloq_data_iter_prev(&iter))
 		steps--;
@@ -581,7 +584,6 @@ static uint32_t use_page(const struct model *model, struct eloq_prng *prng)
 		eloq_data_iter_seek(&iter, probe->key, probe->key_bytes);
 		eloq_data_iter_seek_floor(&iter, probe->key, probe->key_bytes);
 	}
-	return steps;
 }
 
 TEST(mutated_pages_are_refused_or_read_within_their_bounds)
@@ -595,7 +597,7 @@ TEST(mutated_pages_are_refused_or_read_within_their_bounds)
 	model_fill(model, &prng, 4096, 4);
 	sound = malloc(4096);
 	memcpy(sound, model->page, 4096);
-	for (uint32_t round = 0; round < 20000; round++) {
+	for (uint32_t round = 0; round < 10000; round++) {
 		uint32_t length = eloq_get_u16(sound + ELOQ_PAGE_LENGTH);
 
 		memcpy(model->page, sound, 4096);
