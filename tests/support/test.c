@@ -70,15 +70,25 @@ uint64_t test_seed(void)
 	return seed;
 }
 
+/* A name that was handed out stays valid and reachable until the program ends. */
+struct test_tmpdir {
+	struct test_tmpdir *next;
+	char path[TEST_PATH_BYTES + 32];
+};
+
+static struct test_tmpdir *test_tmpdirs_made;
+
 const char *test_tmpdir(void)
 {
-	char *path = malloc(TEST_PATH_BYTES + 32);
+	struct test_tmpdir *made = malloc(sizeof(*made));
 
-	ck_assert_ptr_nonnull(path);
-	(void)snprintf(path, TEST_PATH_BYTES + 32, "%s/%d-%u", test_root, (int)getpid(),
+	ck_assert_ptr_nonnull(made);
+	(void)snprintf(made->path, sizeof(made->path), "%s/%d-%u", test_root, (int)getpid(),
 		       test_tmpdirs++);
-	ck_assert_int_eq(mkdir(path, 0700), 0);
-	return path;
+	ck_assert_int_eq(mkdir(made->path, 0700), 0);
+	made->next = test_tmpdirs_made;
+	test_tmpdirs_made = made;
+	return made->path;
 }
 
 static int test_remove_entry(const char *path, const struct stat *st, int flag, struct FTW *ftw)
