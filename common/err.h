@@ -66,4 +66,11 @@ int eloq_fail(struct eloq_errinfo *reterr, int code, const char *format, ...) EL
 int eloq_fail_errno(struct eloq_errinfo *reterr, int code, const char *format, ...)
 	ELOQ_PRINTF(3, 4);
 
+/* The analyzer does not look into variadic functions: this tells it what they return. */
+#ifdef __clang_analyzer__
+#define eloq_fail(reterr, code, ...) ((void)(eloq_fail)((reterr), (code), __VA_ARGS__), (code))
+#define eloq_fail_errno(reterr, code, ...) \
+	((void)(eloq_fail_errno)((reterr), (code), __VA_ARGS__), (code))
+#endif
+
 #endif
