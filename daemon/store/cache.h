@@ -4,8 +4,10 @@
  * Idea: frames in one region that the I/O back-end knows, found by (partition number, file page
  * id). A file page never changes while anything refers to it, so a cached page is never stale; when
  * the allocator hands a freed file page out again, the writer's insertion replaces the old frame.
- * Eviction is a clock with small use counts: index pages start high, data pages low, pages of
- * scans at zero, so that a scan pushes out only what another scan left.
+ * Eviction is a clock with small use counts: index pages start high, data pages low. Pages that
+ * scans read or commits wrote wait in a queue of their own until a point read wants them; once
+ * that queue has its share of the frames, it feeds only on itself, so that a scan pushes out only
+ * what another scan left.
  *
  * Always:   a frame whose pin count is above zero is neither evicted nor changed.
  *           Frames hold pages whose checksum and structure were checked.
@@ -35,12 +37,14 @@ struct eloq_cache_opts {
 	bool verify_checksums;
 };
 
+enum { ELOQ_CACHE_FRAMES_MIN = 64 }; /* @opts->bytes is at least so many pages, else -EINVAL */
+
 /* *ret_note: NULL or a line to log when the memory could not be registered with @io. */
 int eloq_cache_open(struct eloq_cache **ret_cache, const struct eloq_cache_opts *opts,
 		    struct eloq_io *io, struct eloq_files *files, const char **ret_note);
 void eloq_cache_close(struct eloq_cache *cache); /* nothing may be pinned */
 
-/* The page if it is in memory, pinned; NULL otherwise. Counts a hit or nothing. */
+/* The page if it is in memory, pinned; NULL otherwise. Counts a hit or nothing. Never suspends. */
 struct eloq_page *eloq_cache_find(struct eloq_cache *cache, uint32_t partition_no,
 				  uint64_t file_page_id, enum eloq_page_use use);
 

@@ -21,13 +21,18 @@
 struct eloq_manifest; /* open file, logical size, term map, dictionary */
 
 struct eloq_manifest_opts {
-	uint64_t bytes_max; /* of the log before a snapshot replaces it */
+	/* Of the file: a log record that would take it beyond becomes a snapshot. At least twice
+	 * the last snapshot, or a large partition would write one with every commit. */
+	uint64_t bytes_max;
 	uint32_t pages_per_file_shift;
 };
 
 /*
- * Read and replay `manifest_0` of @dir into @mapper (fresh). *ret_found is false if there is no
- * manifest: an empty partition that does not exist yet.
+ * Read and replay `manifest_0` of @dir into @mapper (fresh; it must stay until the manifest is
+ * closed, and is good for closing only after an error). *ret_found is false if there is no
+ * manifest: an empty partition that does not exist yet. What was found is synced before this
+ * returns: it may have been left by a process that died before it could, and what is written next
+ * relies on it.
  */
 int eloq_manifest_load_await(struct eloq_manifest **ret_manifest, struct eloq_files *files,
 			     struct eloq_io *io, struct eloq_partition_dir *dir,
@@ -39,10 +44,15 @@ int eloq_manifest_load_await(struct eloq_manifest **ret_manifest, struct eloq_fi
 uint64_t eloq_manifest_term(const struct eloq_manifest *manifest, uint64_t file_id,
 			    bool *ret_known);
 
+/* Data file @file_id (term 0) was made: from now on it is known. 0 or -ENOMEM. */
+int eloq_manifest_add_file(struct eloq_manifest *manifest, uint64_t file_id);
+
 /*
- * Make @change durable: data was synced before. Appends a log record or writes a snapshot
- * (13.7 of the format: both roots empty, size limit, first write), syncs, and returns. The
- * caller commits the change in memory afterwards.
+ * Make @change durable: data was synced before, and its files are known. Appends a log record or
+ * writes a snapshot (both roots empty, size limit, first write), syncs, and returns. The caller
+ * commits the change in memory afterwards. A change without any update writes nothing.
+ * After -ELOQ_EFAILED_SYNC the outcome is unknown; after any other error the manifest is, also on
+ * disk, what it was before.
  */
 int eloq_manifest_commit_await(struct eloq_manifest *manifest, const struct eloq_change *change,
 			       struct eloq_errinfo *reterr);

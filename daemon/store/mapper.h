@@ -1,10 +1,11 @@
 /*
  * mapper.h - page id -> file page id, in versions; and who gets which number next.
  *
- * Idea: the mapping is a persistent array: chunks of entries behind an array of chunk pointers,
- * both counted. A commit copies only the chunks it touches. A reader holds a version; a file page
- * that a commit superseded becomes free only when the version that referenced it and all older
- * ones are released, and only after the manifest that unreferences it is durable.
+ * Idea: the mapping is a persistent array: chunks of entries behind an array of chunk pointers. A
+ * commit copies the pointers and the chunks it touches. A reader holds a version; what a commit
+ * superseded, file pages and chunks alike, waits with the version that referenced it and becomes
+ * free when that one and all older ones are released, and only after the manifest that
+ * unreferences it is durable.
  *
  * Always:   a file page is exactly one of: mapped by the current version, waiting for readers of
  *           older versions, taken by the open change, or free. In append mode nothing becomes free.
@@ -34,12 +35,17 @@ struct eloq_roots {
 int eloq_mapper_open(struct eloq_mapper **ret_mapper, bool append_mode);
 void eloq_mapper_close(struct eloq_mapper *mapper); /* NULL is fine; no version may be held */
 
-/* --- Loading from a manifest, before the first use --- */
+/* --- Loading from a manifest, before the first use; a mapper not loaded is an empty partition ---
+ */
 int eloq_mapper_load_set(struct eloq_mapper *mapper, uint32_t page_id, uint64_t file_page_id);
 /* ELOQ_FILE_PAGE_NONE frees a page id. Extends the table as needed. -ENOMEM, -EOVERFLOW. */
 int eloq_mapper_load_end(struct eloq_mapper *mapper, struct eloq_roots roots,
-			 uint64_t max_file_page_id, uint32_t page_ids);
-/* Builds the free lists. -ELOQ_ECORRUPT if two page ids share a file page. */
+			 uint64_t file_pages_end, uint32_t page_ids);
+/* Finds out what is free. @file_pages_end: the format's max_fp_id, the smallest file page never
+ * used; @page_ids: length of the table if longer than what was set. -ELOQ_ECORRUPT if two page ids
+ * share a file page, or one lies at or behind the end; -EOVERFLOW: too many file pages for a store
+ * that is not in append mode (2^32), or too far apart for one that is. After an error the mapper
+ * is good for closing only. */
 
 /* --- Reading --- */
 struct eloq_mapping *eloq_mapper_acquire(struct eloq_mapper *mapper); /* the current version */
@@ -52,6 +58,16 @@ uint32_t eloq_mapping_page_ids(const struct eloq_mapping *mapping); /* table len
 uint64_t eloq_mapper_live_pages(const struct eloq_mapper *mapper);
 /* Smallest file page id never handed out (the committed value). */
 uint64_t eloq_mapper_file_pages_end(const struct eloq_mapper *mapper);
+bool eloq_mapper_append_mode(const struct eloq_mapper *mapper);
+
+/* Where all file pages below the end of the open change, or else of the mapper, are. */
+struct eloq_file_page_counts {
+	uint64_t live;	  /* mapped by the current version */
+	uint64_t waiting; /* mapped by older versions only, which readers hold */
+	uint64_t taken;	  /* by the open change */
+	uint64_t free;	  /* 0 in append mode, where the rest are holes */
+};
+struct eloq_file_page_counts eloq_mapper_file_page_counts(const struct eloq_mapper *mapper);
 
 /* --- Changing: begin, alloc / place / free, then commit or abort --- */
 struct eloq_change; /* the open change of a mapper */
@@ -60,7 +76,8 @@ int eloq_change_begin(struct eloq_change **ret_change, struct eloq_mapper *mappe
 /* A page id that nothing uses. -ENOSPC beyond 2^31 - 1, -ENOMEM. */
 int eloq_change_alloc(struct eloq_change *change, uint32_t *ret_page_id);
 /* A fresh file page for the page's new version; what it had before will be freed by the commit.
- * A page placed twice in one change gives its first place back. */
+ * A page placed twice in one change gives its first place back, which nothing uses before the
+ * change has ended: the write to it may be under way. -ENOSPC, -ENOMEM. */
 int eloq_change_place(struct eloq_change *change, uint32_t page_id, uint64_t *ret_file_page_id);
 /* The page goes away, its file page is freed by the commit. */
 int eloq_change_free(struct eloq_change *change, uint32_t page_id);

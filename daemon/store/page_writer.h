@@ -6,6 +6,8 @@
  * ahead of the disk waits. Pages are also put into the cache, so a commit does not make reads cold.
  *
  * Runs on: the committing task. Memory: extents come from a pool shared by the shard.
+ * Always:  a page that was put is not read from disk again before finish: its write may be under
+ *          way. The change's own tree code keeps what it still needs.
  */
 #ifndef ELOQ_DAEMON_STORE_PAGE_WRITER_H
 #define ELOQ_DAEMON_STORE_PAGE_WRITER_H
