@@ -106,7 +106,7 @@ struct eloq_io_stats {
 	uint64_t writes, write_bytes;
 	uint64_t syncs;
 	uint64_t others;
-	uint64_t errors;
+	uint64_t errors; /* failed requests, but for -ENOENT and -EEXIST */
 	uint64_t in_flight, in_flight_bytes_write;
 };
 
@@ -134,11 +134,12 @@ int eloq_io_register_memory(struct eloq_io *io, void *base, size_t bytes);
 /*
  * Keep an open file description alive until the last I/O of this process has ended, even if the
  * process is killed: flocks that are held through @fd are then dropped only after that. With uring
- * the descriptor is registered in the ring. @fd stays the caller's.
+ * the descriptor is registered in the ring. @fd stays the caller's. -ELOQ_ETOOMANY beyond 64.
  */
 int eloq_io_hold(struct eloq_io *io, int fd);
 
-/* Make a file handle of a directory or file descriptor, which is owned by the handle from here. */
+/* Make a file handle of a directory or file descriptor, which is owned by the handle from here. On
+ * failure (-EBADF, -EMFILE) it stays the caller's. */
 int eloq_io_adopt_fd(struct eloq_io *io, int fd, struct eloq_io_file **ret_file);
 
 /* True if the file was opened without O_DIRECT although that was asked for. */
@@ -159,7 +160,8 @@ int eloq_io_turn(struct eloq_io *io, uint64_t wait_ns, unsigned completions_max)
 /* True if a turn without waiting would find something to do (cheap: no system call). */
 bool eloq_io_has_work(const struct eloq_io *io);
 
-/* Watch a descriptor; the structure is the caller's and must stay until eloq_io_poll_stop(). */
+/* Watch a descriptor; the structure is the caller's and must stay until eloq_io_poll_stop().
+ * -EBADF; -ELOQ_ETOOMANY: one for each lane and a few more are watched already. */
 int eloq_io_poll_start(struct eloq_io *io, struct eloq_io_poll *poll);
 /* After this ready() is not called any more and the structure may go; the fd may be closed. */
 void eloq_io_poll_stop(struct eloq_io *io, struct eloq_io_poll *poll);

@@ -24,7 +24,7 @@ static void write_until_killed(const struct kind *kind, const char *path, int re
 	struct eloq_io_file *file;
 	int lock_fd;
 
-	(void)chdir(path);
+	ck_assert_int_eq(chdir(path), 0);
 	ck_assert_int_eq(eloq_io_adopt_fd(w.io, open(".", O_RDONLY | O_DIRECTORY), &w.dir), 0);
 	lock_fd = open("lock", O_CREAT | O_RDWR | O_CLOEXEC, 0600);
 	ck_assert_int_eq(flock(lock_fd, LOCK_EX | LOCK_NB), 0);
