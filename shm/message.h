@@ -156,11 +156,14 @@ uint8_t *eloq_answer_encode(uint8_t *p, const struct eloq_answer *answer);
 
 /*
  * The first word of a record: kind 0 is PAD. Returns the record's bytes (8.. in steps of 8), 0 if
- * the word is malformed.
+ * the word is malformed: length 0, or a PAD longer than the rest of a line can be.
  */
 size_t eloq_record_peek(const uint8_t first_word[8], bool *ret_pad);
-/* Write a PAD record of @bytes (8..64, a multiple of 8). */
+/* Write a PAD record of @bytes (8..56, a multiple of 8). */
 void eloq_record_pad(uint8_t *p, size_t bytes);
+
+/* Bytes of a request's header and optional words, by the flags in its header. */
+size_t eloq_request_fixed_bytes(const uint8_t header[ELOQ_REQUEST_HEADER_BYTES]);
 
 /*
  * Decode a private copy of @bytes bytes (a whole record's header and optional words at least).
@@ -236,7 +239,7 @@ struct eloq_scan_item {
 	uint64_t timestamp;
 	uint64_t expire_ms;
 	const uint8_t *key;
-	const uint8_t *value; /* NULL with keys only */
+	const uint8_t *value; /* may be NULL if there are no bytes */
 };
 
 size_t eloq_scan_params_bytes(const struct eloq_scan_params *params);
