@@ -13,7 +13,7 @@
  * RESYNC (a worker died and another has the lane, or the lane is new):
  *   worker  generation = G, wakes the client, leaves the lane alone
  *   client  takes what the old worker had published, sets its positions to 0, generation = G,
- *	     rings the doorbell, waits
+ *           rings the doorbell, waits
  *   worker  sees G, sets its positions to 0, serving = G, state = OPEN, wakes the client
  *   client  sees serving == G: publishes what is unanswered in id order, then goes on
  *
@@ -39,9 +39,10 @@ struct eloq_lane_client {
 	uint8_t *req_ring;
 	const uint8_t *ans_ring;
 	uint32_t req_ring_bytes, ans_ring_bytes;
-	int doorbell;	     /* eventfd, borrowed */
+	int doorbell;	     /* eventfd, borrowed; negative: nobody to ring */
 	uint32_t generation; /* that our positions belong to; 0: none yet */
 	bool synced;	     /* serving == generation was seen */
+	bool wants_space;    /* the last put found the ring full */
 	uint64_t req_tail;   /* where the next record goes (private) */
 	uint64_t req_published;
 	uint64_t req_head_seen; /* cached copy of the worker's */
@@ -67,7 +68,7 @@ enum eloq_lane_event {
 /*
  * Look at the worker's generation and state, and take the next step of a resync. Call it before
  * putting and when waiting. During WAIT go on calling eloq_lane_client_take() until it is empty,
- * then this again.
+ * then this again. What take() showed is not valid after this.
  */
 enum eloq_lane_event eloq_lane_client_step(struct eloq_lane_client *lane, uint32_t *ret_reason);
 
@@ -91,13 +92,14 @@ int eloq_lane_client_take(struct eloq_lane_client *lane, struct eloq_answer *ret
 /* Give the space of all answers taken so far back; wakes the worker if it waits for space. */
 void eloq_lane_client_done(struct eloq_lane_client *lane);
 
-/* True if take() would find something, or step() would not say NONE. Cheap; for spinning. */
+/* True if take() would find something, or step() would get further. Cheap; for spinning. */
 bool eloq_lane_client_has_news(const struct eloq_lane_client *lane);
 
 /*
  * Sleeping, for one or several lanes: prepare() each (sets the sleep flag, fences, returns the
- * wake counter's value), look at each once more, then eloq_lane_wait() on those values, then
- * awake() each. A wake that came in between changes the counter, so that the wait returns at once.
+ * wake counter's value), look at each once more (has_news(), and put() if the ring was full), then
+ * eloq_lane_wait() on those values, then awake() each. A wake that came in between changes the
+ * counter, so that the wait returns at once.
  */
 uint32_t eloq_lane_client_prepare_sleep(struct eloq_lane_client *lane);
 void eloq_lane_client_awake(struct eloq_lane_client *lane);
@@ -121,9 +123,10 @@ struct eloq_lane_worker {
 	uint32_t generation; /* our incarnation */
 	bool serving;
 	bool closed;
-	bool blocked;		/* for want of answer room */
+	bool blocked;		/* for want of answer room; wants_space is set */
 	bool wake_due;		/* something changed since the last publish */
 	uint64_t req_taken;	/* end of the requests accepted (private) */
+	uint64_t req_released;	/* req_taken as last stored to the segment */
 	uint64_t req_tail_seen; /* cached, checked copy of the client's */
 	uint64_t ans_tail;	/* end of the answers written (private) */
 	uint64_t ans_published;
@@ -143,7 +146,8 @@ void eloq_lane_worker_announce(struct eloq_lane_worker *lane);
 /*
  * The next request's header, copied and checked against the framing rules. Returns 1; 0: nothing
  * (or RESYNC not done); -EAGAIN: no room for its answer, lane->blocked is set; -ELOQ_EPROTOCOL: a
- * lie, *ret_reason says which: the caller closes the lane.
+ * lie, *ret_reason says which: the caller closes the lane. *ret_request means something only with 1.
+ * A blocked lane is looked at again after answers were given or the doorbell rang.
  */
 int eloq_lane_worker_peek(struct eloq_lane_worker *lane, struct eloq_request *ret_request,
 			  size_t *ret_payload_offset, uint32_t *ret_reason);
@@ -156,7 +160,7 @@ int eloq_lane_worker_peek(struct eloq_lane_worker *lane, struct eloq_request *re
 uint32_t eloq_lane_worker_accept(struct eloq_lane_worker *lane, const struct eloq_request *request,
 				 size_t payload_offset, uint8_t *payload);
 
-/* Longest value that an answer to this request may carry in the ring. */
+/* Most bytes of key and value together that an answer to this request may carry in the ring. */
 uint32_t eloq_lane_inline_limit(const struct eloq_request *request, uint32_t ans_ring_bytes);
 
 /*

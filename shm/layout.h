@@ -51,7 +51,7 @@ struct eloq_request_segment {
 	uint8_t zero1[120];
 	_Atomic uint64_t ans_head; /* [256] end of the answers taken */
 	uint8_t zero2[120];
-	_Atomic uint32_t asleep; /* [384] 1: wake me when something is published or freed */
+	_Atomic uint32_t asleep; /* [384] enum eloq_lane_asleep: what to wake me for */
 	uint8_t zero3[124];
 	_Atomic uint32_t generation; /* [512] incarnation that my positions belong to */
 	uint8_t zero4[3580];
@@ -90,6 +90,12 @@ struct eloq_worker_page {
 };
 
 #define ELOQ_CPU_NONE UINT32_MAX
+
+/*
+ * What a sleeping client wants to be woken for; 0 while it is awake. Space is asked for only by one
+ * whose ring was full: a client that waits for a write's answer is not woken when it is taken.
+ */
+enum eloq_lane_asleep { ELOQ_ASLEEP_FOR_ANSWERS = 1, ELOQ_ASLEEP_FOR_SPACE = 2 };
 
 enum eloq_lane_state { ELOQ_LANE_NEW = 0, ELOQ_LANE_OPEN = 1, ELOQ_LANE_CLOSED = 2 };
 
