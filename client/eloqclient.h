@@ -113,6 +113,12 @@ void eloq_channel_close(struct eloq_channel *channel); /* NULL is fine */
  */
 struct eloq_channel *eloq_channel(struct eloq_client *client);
 
+/**
+ * What the worker said about the last call on this channel that it refused, as the file and offset
+ * of a damaged page: one line, "" if it said nothing. Valid until the next call on the channel.
+ */
+const char *eloq_channel_words(const struct eloq_channel *channel);
+
 /* --- Tables ------------------------------------------------------------------------------------
  */
 
