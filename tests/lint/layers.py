@@ -36,7 +36,7 @@ MAY_INCLUDE = {
 THIRD_PARTY = {
     r"liburing\.h|linux/io_uring\.h": ("io",),
     r"xxhash\.h": ("common",),
-    r"ini\.h": ("options",),
+    r"ini\.h": ("common",),
     r"json-c/.*": ("client/cli",),
     r"jemalloc/.*": ("main",),
     r"sanitizer/.*|valgrind/.*": ("common", "runtime", "io"),
@@ -47,7 +47,7 @@ THIRD_PARTY = {
 # The C library and the kernel's headers are for everybody.
 SYSTEM = re.compile(
     r"(sys|linux|arpa|netinet|asm)/[a-z0-9_]+\.h"
-    r"|(assert|complex|cpuid|ctype|dirent|dlfcn|endian|errno|error|execinfo|fcntl|float|fnmatch|ftw"
+    r"|(assert|complex|cpuid|ctype|dirent|dlfcn|endian|errno|error|execinfo|fcntl|fenv|float|fnmatch|ftw"
     r"|getopt|glob|grp|immintrin|inttypes|libgen|limits|link|locale|malloc|math|net/if|netdb|poll"
     r"|pthread|pwd|sched|semaphore|setjmp|signal|spawn|stdalign|stdarg|stdatomic|stdbool|stddef"
     r"|stdint|stdio|stdlib|stdnoreturn|string|strings|syscall|sysexits|syslog|termios|threads|time"
