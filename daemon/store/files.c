@@ -245,6 +245,11 @@ int eloq_files_fail_sync(struct eloq_files *files)
 	return -ELOQ_EFAILED_SYNC;
 }
 
+bool eloq_files_sync_has_failed(const struct eloq_files *files)
+{
+	return files->sync_failed;
+}
+
 static int files_sync_io_await(struct eloq_files *files, struct eloq_io_file *file)
 {
 	struct eloq_io_req req = { .op = ELOQ_IO_SYNC, .file = file };
@@ -544,15 +549,17 @@ int eloq_files_make_dir_await(struct eloq_files *files, struct eloq_partition_di
 {
 	int r;
 
-	if (dir->exists)
+	if (dir->rooted)
 		return 0;
+	/* One that was seen may have been left by a process that died before it synced the root. */
 	r = files_name_await(files, dir, ELOQ_IO_MKDIR, dir->name);
 	if (r < 0 && r != -EEXIST)
 		return r;
+	dir->exists = true;
 	r = files_sync_io_await(files, dir->root);
 	if (r < 0)
 		return r;
-	dir->exists = true;
+	dir->rooted = true;
 	return 0;
 }
 
@@ -625,6 +632,7 @@ int eloq_files_remove_dir_await(struct eloq_files *files, struct eloq_partition_
 	if (r < 0)
 		return r;
 	dir->exists = false;
+	dir->rooted = false;
 	dir->dirty = false;
 	return 0;
 }

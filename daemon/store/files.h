@@ -37,6 +37,7 @@ struct eloq_partition_dir {
 	char name[256];		   /* "<table>.<partition>" */
 	uint32_t no;	/* number of the partition in this process: key of cache and files */
 	bool exists;	/* directory made or seen */
+	bool rooted;	/* ... and its entry in the root is known to be synced */
 	bool dirty;	/* has entries that were not synced */
 	bool empty_new; /* no manifest was found: see above; set by eloq_manifest_load_await() */
 	struct eloq_list files; /* all open files of the partition; eloq_list_init() it */
@@ -85,6 +86,7 @@ int eloq_files_sync_dir_await(struct eloq_files *files, struct eloq_partition_di
 /* A sync has failed: -ELOQ_EFAILED_SYNC from here on. For those who sync a file of their own, or
  * who cannot know whether a change reached the disk. Returns -ELOQ_EFAILED_SYNC. */
 int eloq_files_fail_sync(struct eloq_files *files);
+bool eloq_files_sync_has_failed(const struct eloq_files *files);
 
 /* Forget dirty marks after an aborted commit: what was written is unreferenced. The directory
  * stays dirty: the files that were made are there and will be used. */

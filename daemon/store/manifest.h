@@ -58,6 +58,7 @@ int eloq_manifest_commit_await(struct eloq_manifest *manifest, const struct eloq
 			       struct eloq_errinfo *reterr);
 
 uint64_t eloq_manifest_bytes(const struct eloq_manifest *manifest);
+uint32_t eloq_manifest_pages_per_file_shift(const struct eloq_manifest *manifest);
 
 struct eloq_manifest_stats {
 	uint64_t records, snapshots;

@@ -64,6 +64,22 @@ TASK_TEST(new_directory_is_synced_in_its_root_before_a_file_is_made)
 	files_end(files, &dir);
 }
 
+TASK_TEST(directory_that_was_only_seen_is_synced_in_its_root_too)
+{
+	struct eloq_files *files = files_begin(w, 8, false, FILE_PAGES_SHIFT);
+	struct eloq_partition_dir dir = make_partition(w, "t.0", 1);
+
+	eloq_list_init(&dir.files);
+	make_dir(w, "t.0");
+	dir.exists = true;
+	make_file(files, &dir, 0);
+	ck_assert_uint_eq(trace_count(ELOQ_IO_SYNC), 1);
+	ck_assert_ptr_eq(faults.trace[trace_find(ELOQ_IO_SYNC, 0)].file, dir.root);
+	make_file(files, &dir, 1);
+	ck_assert_uint_eq(trace_count(ELOQ_IO_SYNC), 1);
+	files_end(files, &dir);
+}
+
 TASK_TEST(missing_data_file_is_corruption_and_missing_manifest_is_not)
 {
 	struct eloq_files *files = files_begin(w, 8, false, FILE_PAGES_SHIFT);
@@ -235,7 +251,7 @@ TASK_TEST(sync_that_fails_while_making_room_reaches_the_commit)
 	eloq_list_init(&dir.files);
 	eloq_list_init(&other.files);
 	make_file(files, &dir, 0);
-	other.exists = true;
+	other.exists = other.rooted = true;
 	make_dir(w, "t.1");
 	fail_request(ELOQ_IO_SYNC, 0, -EIO);
 	ck_assert_int_eq(eloq_files_acquire_await(files, &other, 0, 0, true, &file),

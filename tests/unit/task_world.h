@@ -30,8 +30,8 @@ static struct {
 	struct eloq_io_ops ops;
 	struct traced trace[TRACE_MAX];
 	unsigned trace_count;
-	bool fail; /* requests of fail_op, after fail_skip of them */
-	enum eloq_io_op fail_op;
+	bool fail;	   /* requests of fail_ops, after fail_skip of them */
+	unsigned fail_ops; /* 1 << op */
 	unsigned fail_skip;
 	unsigned fail_count; /* how many; then all goes well again */
 	int fail_result;
@@ -48,7 +48,7 @@ static inline bool faulty_start(struct eloq_io *io, struct eloq_io_req *req)
 	if (req->path)
 		(void)snprintf(traced->path, sizeof(traced->path), "%s", req->path);
 	faults.trace_count++;
-	if (!faults.fail || req->op != faults.fail_op || faults.fail_skip-- > 0)
+	if (!faults.fail || !(faults.fail_ops & 1u << req->op) || faults.fail_skip-- > 0)
 		return faults.real->start(io, req);
 	faults.fail_skip = 0;
 	if (--faults.fail_count == 0)
@@ -62,7 +62,7 @@ static inline bool faulty_start(struct eloq_io *io, struct eloq_io_req *req)
 static inline void fail_request(enum eloq_io_op op, unsigned skip, int result)
 {
 	faults.fail = true;
-	faults.fail_op = op;
+	faults.fail_ops = 1u << op;
 	faults.fail_skip = skip;
 	faults.fail_count = 1;
 	faults.fail_result = result;
@@ -220,6 +220,14 @@ static inline uint8_t *file_get(const struct task_world *w, const char *name, si
 	(void)fclose(file);
 	*ret_count = (size_t)size;
 	return bytes;
+}
+
+static inline void file_remove(const struct task_world *w, const char *name)
+{
+	char path[512];
+
+	(void)snprintf(path, sizeof(path), "%s/%s", w->io.path, name);
+	ck_assert_int_eq(remove(path), 0);
 }
 
 static inline void make_dir(const struct task_world *w, const char *name)
