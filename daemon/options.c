@@ -207,7 +207,7 @@ static int options_settle_cache(struct eloq_options *options, struct eloq_errinf
 				      "too: say one of them",
 				      (unsigned long long)options->cache_size,
 				      (unsigned long long)options->num_threads);
-	if (shard)
+	if (shard && !whole)
 		options->cache_size = options->buffer_pool_size * options->num_threads;
 	else
 		options->buffer_pool_size = options->cache_size / options->num_threads;
