@@ -6,11 +6,11 @@
  */
 #include "tests/support/daemon.h"
 
-#include "tests/support/test.h"
-
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <json-c/json.h>
+#include <liburing.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -26,19 +26,24 @@
 #define ELOQ_BIN_DIR "build/debug/bin"
 #endif
 
-enum { DAEMON_ARGS_MAX = 64, DAEMON_READY_TRIES = 6000, DAEMONS_MAX = 16 };
+enum { DAEMON_ARGS_MAX = 64, DAEMON_TRIES = 6000, DAEMONS_MAX = 256 };
 
+/* Process groups that may still have somebody in them, and whose they are. */
 static pid_t daemon_started[DAEMONS_MAX];
+static pid_t daemon_owner;
 
-static void daemon_sleep_ms(long ms)
+void daemon_sleep_ms(long ms)
 {
 	struct timespec ts = { .tv_sec = ms / 1000, .tv_nsec = (ms % 1000) * 1000000 };
 
 	(void)nanosleep(&ts, NULL);
 }
 
+/* A forked client that fails leaves through exit() too: the daemons are not its own. */
 static void daemon_kill_all(void)
 {
+	if (getpid() != daemon_owner)
+		return;
 	for (unsigned i = 0; i < DAEMONS_MAX; i++)
 		if (daemon_started[i] > 0)
 			(void)kill(-daemon_started[i], SIGKILL);
@@ -46,17 +51,32 @@ static void daemon_kill_all(void)
 
 static void daemon_remember(pid_t pid)
 {
-	static bool registered;
-
-	if (!registered)
+	if (daemon_owner != getpid())
 		(void)atexit(daemon_kill_all);
-	registered = true;
+	daemon_owner = getpid();
 	for (unsigned i = 0; i < DAEMONS_MAX; i++) {
 		if (daemon_started[i] == 0) {
 			daemon_started[i] = pid;
 			return;
 		}
 	}
+}
+
+static void daemon_forget(pid_t pid)
+{
+	for (unsigned i = 0; i < DAEMONS_MAX; i++)
+		if (daemon_started[i] == pid)
+			daemon_started[i] = 0;
+}
+
+void daemon_need_uring(void)
+{
+	struct io_uring ring;
+	int r = io_uring_queue_init(8, &ring, 0);
+
+	if (r < 0)
+		TEST_SKIP("io_uring is refused here: %s", strerror(-r));
+	io_uring_queue_exit(&ring);
 }
 
 void daemon_init(struct daemon *daemon, const char *io, unsigned shards)
@@ -106,7 +126,7 @@ static pid_t daemon_spawn(const struct daemon *daemon)
 	return pid;
 }
 
-static char *daemon_read_log(const struct daemon *daemon)
+char *daemon_log_text(const struct daemon *daemon)
 {
 	FILE *file = fopen(daemon->log, "re");
 	char *text = calloc(1, 1 << 20);
@@ -123,7 +143,7 @@ static char *daemon_read_log(const struct daemon *daemon)
 
 bool daemon_log_has(const struct daemon *daemon, const char *text)
 {
-	char *log = daemon_read_log(daemon);
+	char *log = daemon_log_text(daemon);
 	bool has = strstr(log, text) != NULL;
 
 	free(log);
@@ -132,7 +152,7 @@ bool daemon_log_has(const struct daemon *daemon, const char *text)
 
 static unsigned daemon_log_count(const struct daemon *daemon, const char *text)
 {
-	char *log = daemon_read_log(daemon);
+	char *log = daemon_log_text(daemon);
 	unsigned count = 0;
 
 	for (const char *p = log; (p = strstr(p, text)) != NULL; p++)
@@ -143,7 +163,7 @@ static unsigned daemon_log_count(const struct daemon *daemon, const char *text)
 
 static void daemon_fail_with_log(const struct daemon *daemon, const char *what)
 {
-	char *log = daemon_read_log(daemon);
+	char *log = daemon_log_text(daemon);
 
 	printf("%s; its log:\n%s\n", what, log);
 	free(log);
@@ -156,7 +176,7 @@ void daemon_start(struct daemon *daemon)
 
 	daemon->pid = daemon_spawn(daemon);
 	daemon_remember(daemon->pid);
-	for (unsigned i = 0; i < DAEMON_READY_TRIES; i++) {
+	for (unsigned i = 0; i < DAEMON_TRIES; i++) {
 		int status;
 
 		if (daemon_log_count(daemon, "ready\n") > before)
@@ -174,6 +194,9 @@ static int daemon_wait(struct daemon *daemon)
 
 	while (waitpid(daemon->pid, &status, 0) < 0)
 		ck_assert_int_eq(errno, EINTR);
+	/* Killed: its workers may take a while to leave. */
+	if (WIFEXITED(status))
+		daemon_forget(daemon->pid);
 	daemon->pid = 0;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
@@ -196,6 +219,13 @@ void daemon_kill(struct daemon *daemon)
 {
 	ck_assert_int_gt(daemon->pid, 0);
 	ck_assert_int_eq(kill(daemon->pid, SIGKILL), 0);
+	(void)daemon_wait(daemon);
+}
+
+void daemon_kill_everything(struct daemon *daemon)
+{
+	ck_assert_int_gt(daemon->pid, 0);
+	ck_assert_int_eq(kill(-daemon->pid, SIGKILL), 0);
 	(void)daemon_wait(daemon);
 }
 
@@ -243,6 +273,30 @@ void daemon_workers(const struct daemon *daemon, pid_t *ret_pids)
 	(void)fclose(file);
 }
 
+void daemon_wait_until(bool (*holds)(void *arg), void *arg, const char *what)
+{
+	for (unsigned i = 0; i < DAEMON_TRIES; i++) {
+		if (holds(arg))
+			return;
+		daemon_sleep_ms(10);
+	}
+	ck_abort_msg("did not come to be: %s", what);
+}
+
+pid_t daemon_wait_worker(const struct daemon *daemon, unsigned shard, pid_t before)
+{
+	pid_t pids[DAEMON_SHARDS_MAX];
+
+	for (unsigned i = 0; i < DAEMON_TRIES; i++) {
+		daemon_workers(daemon, pids);
+		if (pids[shard] != 0 && pids[shard] != before)
+			return pids[shard];
+		daemon_sleep_ms(10);
+	}
+	daemon_fail_with_log(daemon, "no new worker came");
+	return 0;
+}
+
 struct eloq_client *daemon_connect(const struct daemon *daemon)
 {
 	struct eloq_connect_opts opts = { .opts_bytes = sizeof(opts), .data_dir = daemon->dir };
@@ -252,6 +306,67 @@ struct eloq_client *daemon_connect(const struct daemon *daemon)
 
 	ck_assert_msg(r == 0, "connect: %s", error.text);
 	return client;
+}
+
+struct eloq_table *daemon_table(struct eloq_client *client, const char *name, uint32_t partitions)
+{
+	struct eloq_error error = { 0 };
+	struct eloq_table *table;
+	int r = eloq_table_create(client, name, partitions, ELOQ_SERVER_TIMESTAMPS, &error);
+
+	ck_assert_msg(r == 0 || r == -ELOQ_CLIENT_EEXISTS, "create %s: %s", name, error.text);
+	r = eloq_table_open(client, name, &table, &error);
+	ck_assert_msg(r == 0, "open %s: %s", name, error.text);
+	return table;
+}
+
+uint64_t daemon_stat(const struct daemon *daemon, const char *section, const char *name)
+{
+	struct eloq_client *client = daemon_connect(daemon);
+	struct eloq_error error = { 0 };
+	struct json_object *stat, *part, *number;
+	uint64_t value;
+	char *text;
+	int r = eloq_daemon_stat(client, &text, &error);
+
+	ck_assert_msg(r == 0, "stat: %s", error.text);
+	stat = json_tokener_parse(text);
+	ck_assert_msg(stat != NULL, "not JSON: %s", text);
+	part = stat;
+	if (section)
+		ck_assert_msg(json_object_object_get_ex(stat, section, &part), "no %s", section);
+	ck_assert_msg(json_object_object_get_ex(part, name, &number), "no %s in %s", name, text);
+	value = json_object_get_uint64(number);
+	json_object_put(stat);
+	free(text);
+	eloq_disconnect(client);
+	return value;
+}
+
+pid_t daemon_fork(void (*body)(void *arg), void *arg)
+{
+	pid_t pid;
+
+	(void)fflush(stdout);
+	pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		body(arg);
+		_exit(EXIT_SUCCESS);
+	}
+	return pid;
+}
+
+void daemon_join(pid_t pid)
+{
+	int status;
+
+	while (waitpid(pid, &status, 0) < 0)
+		ck_assert_int_eq(errno, EINTR);
+	ck_assert_msg(WIFEXITED(status), "a client process was ended by signal %d",
+		      WTERMSIG(status));
+	ck_assert_int_eq(WEXITSTATUS(status), EXIT_SUCCESS);
 }
 
 int daemon_ctl(const struct daemon *daemon, char **ret_output, const char *format, ...)
