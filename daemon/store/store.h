@@ -196,7 +196,7 @@ struct eloq_write {
  * came. done() is called from a task when the write is durable or has failed; it must not suspend.
  * 0; -EAGAIN: no task free to commit with, try again after others ended; or a refusal, then done()
  * is not called: -ELOQ_ETOOLONG (key or value), -EINVAL (empty key), -ELOQ_EORDER, -ELOQ_ENOTFOUND
- * (table), -ELOQ_EFAILED_SYNC (poisoned).
+ * (table), -ELOQ_EFAILED_SYNC (poisoned), -ELOQ_ESTOPPED.
  */
 int eloq_store_write_submit(struct eloq_store *store, struct eloq_write *write);
 
