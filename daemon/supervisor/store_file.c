@@ -136,6 +136,20 @@ void eloq_store_file_remove_table(struct eloq_store_file *store, uint32_t id)
 	store->table_count--;
 }
 
+/* The place it had is still allocated. */
+void eloq_store_file_restore_table(struct eloq_store_file *store,
+				   const struct eloq_store_file_table *table)
+{
+	uint32_t at = 0;
+
+	while (at < store->table_count && store->tables[at].id < table->id)
+		at++;
+	memmove(&store->tables[at + 1], &store->tables[at],
+		(store->table_count - at) * sizeof(*table));
+	store->tables[at] = *table;
+	store->table_count++;
+}
+
 struct eloq_store_file_table *eloq_store_file_find_name(const struct eloq_store_file *store,
 							const char *name)
 {

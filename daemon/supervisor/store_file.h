@@ -78,6 +78,9 @@ int eloq_store_file_add_path(struct eloq_store_file *store, const char *path);
 int eloq_store_file_add_table(struct eloq_store_file *store, const char *name, uint32_t partitions,
 			      uint32_t timestamps, uint32_t flags);
 void eloq_store_file_remove_table(struct eloq_store_file *store, uint32_t id);
+/* Put back what was just removed. */
+void eloq_store_file_restore_table(struct eloq_store_file *store,
+				   const struct eloq_store_file_table *table);
 /* NULL if there is none. Valid until the next change of the tables. */
 struct eloq_store_file_table *eloq_store_file_find_name(const struct eloq_store_file *store,
 							const char *name);
