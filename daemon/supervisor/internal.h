@@ -82,7 +82,8 @@ struct worker {
 	struct eloq_shared_fd *page_read_only; /* for clients */
 	const struct eloq_worker_page *page_seen;
 	uint64_t heartbeat_ns; /* as last seen */
-	uint64_t silent_ns;    /* awake, and the heartbeat did not change */
+	uint64_t silent_ns;    /* the heartbeat did not change */
+	bool nudged;	       /* asleep and silent: asked for a sign of life */
 
 	struct eloq_list lanes; /* struct lane */
 	unsigned lane_count;

@@ -6,8 +6,9 @@
  * so no pid is ever mistaken for another's. Its number, the incarnation, is in STORE and synced
  * before the process exists.
  *
- * A worker hangs if it is awake and its heartbeat stands still for heartbeat_timeout of time that
- * we ourselves were running: a stop of the whole machine or of us does not count.
+ * A worker hangs if its heartbeat stands still for heartbeat_timeout of time that we ourselves were
+ * running: a stop of the whole machine or of us does not count. One that says it is asleep may have
+ * nothing to do; it is asked something first, as it may as well have been stopped in its sleep.
  *
  * States: see enum worker_state in internal.h; worker_go_to() is the only place that changes them.
  * Runs on:  the supervisor's thread.
@@ -269,6 +270,7 @@ static int worker_spawn(struct worker *worker)
 	worker->kill_at_ns = 0;
 	worker->stopped_cleanly = false;
 	worker->silent_ns = 0;
+	worker->nudged = false;
 	worker_go_to(worker, WORKER_STARTING);
 	super_link_send_start(worker, timestamp_floor_us);
 	return 0;
@@ -307,21 +309,40 @@ void super_worker_became_ready(struct worker *worker, const char *notes, size_t 
 /* --- The clock ---------------------------------------------------------------------------------
  */
 
+/* Give a sleeping worker a reason for a turn: figures, which nobody waits for. */
+static void worker_nudge(struct worker *worker)
+{
+	struct eloq_msg_w_plain msg = { 0 };
+
+	eloq_control_init(&msg, ELOQ_CONTROL_W_LOOK, sizeof(msg),
+			  supervisor_next_seq(worker->super));
+	super_link_send(worker, &msg, NULL, 0, NULL, 0);
+	worker->nudged = true;
+}
+
 static void worker_check_heartbeat(struct worker *worker, uint64_t elapsed_ns)
 {
+	const uint64_t timeout_ns = worker->super->options->heartbeat_timeout_ns;
 	const struct eloq_worker_page *page = worker->page_seen;
 	/* Relaxed, both: a stale look is corrected by the next one. */
 	uint64_t heartbeat = atomic_load_explicit(&page->heartbeat_ns, memory_order_relaxed);
 	bool asleep = atomic_load_explicit(&page->asleep, memory_order_relaxed);
 
-	if (asleep || heartbeat != worker->heartbeat_ns) {
+	if (heartbeat != worker->heartbeat_ns) {
 		worker->heartbeat_ns = heartbeat;
 		worker->silent_ns = 0;
+		worker->nudged = false;
 		return;
 	}
 	worker->silent_ns += elapsed_ns;
-	if (worker->silent_ns >= worker->super->options->heartbeat_timeout_ns &&
-	    worker->kill_at_ns != UINT64_MAX)
+	if (asleep && !worker->nudged) {
+		/* Idle, as far as we know: it has the whole time from when it is asked. */
+		if (worker->silent_ns < timeout_ns)
+			return;
+		worker->silent_ns = 0;
+		worker_nudge(worker);
+	}
+	if (worker->silent_ns >= timeout_ns && worker->kill_at_ns != UINT64_MAX)
 		super_worker_kill(worker, "its heartbeat stopped");
 }
 
