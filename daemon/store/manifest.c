@@ -316,6 +316,7 @@ static int record_make_await(const struct eloq_manifest *manifest, const struct 
 	int r;
 
 	r = encode_await(manifest, change, &record);
+	eloq_assert(r < 0); /* no record is empty */
 	if (r != -ENOBUFS)
 		return r;
 	record.bytes = aligned_alloc(ELOQ_IO_ALIGN, record.count);
@@ -518,7 +519,7 @@ static void manifest_count_change(struct eloq_manifest *manifest, const struct e
 
 static int manifest_snapshot_await(struct eloq_manifest *manifest, const struct eloq_change *change)
 {
-	struct record record;
+	struct record record = { .bytes = NULL };
 	int r;
 
 	r = record_make_await(manifest, change, encode_snapshot_await, &record);
@@ -534,7 +535,7 @@ static int manifest_log_await(struct eloq_manifest *manifest, const struct eloq_
 {
 	uint64_t bytes_max =
 		eloq_max_u64(manifest->opts.bytes_max, 2 * manifest->state.snapshot_bytes);
-	struct record record;
+	struct record record = { .bytes = NULL };
 	int r;
 
 	r = record_make_await(manifest, change, encode_log_await, &record);

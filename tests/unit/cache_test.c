@@ -143,9 +143,9 @@ TASK_TEST(page_is_read_once_and_found_then)
 struct reader {
 	struct cache_world *c;
 	uint64_t number;
-	int result;
 	struct eloq_page *page;
 	struct eloq_errinfo err;
+	int result;
 };
 
 static void read_in_task(void *arg)

@@ -146,7 +146,7 @@ TASK_TEST(truncated_partition_is_a_snapshot_with_free_page_ids)
 /* Whether the last record of the manifest names the data file. */
 static bool last_record_names(struct task_world *w, uint64_t file_id)
 {
-	struct eloq_manifest_header header;
+	struct eloq_manifest_header header = { 0 };
 	struct eloq_manifest_snapshot snapshot;
 	struct eloq_manifest_piece terms;
 	struct eloq_manifest_log log;
