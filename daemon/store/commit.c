@@ -88,35 +88,31 @@ static int commit_pages_await(struct eloq_partition *partition, const struct elo
 static int commit_merge_await(struct eloq_partition *partition, struct eloq_merge *merge,
 			      bool *ret_written, struct eloq_errinfo *reterr)
 {
+	struct eloq_change *change = NULL;
 	struct eloq_tree_view view;
-	struct eloq_change *change;
 	bool changed = false;
 	int r;
 
 	eloq_partition_view(partition, &view);
-	if (eloq_mapping_roots(view.mapping).ttl != ELOQ_PAGE_NONE) {
-		eloq_partition_view_release(&view);
-		return eloq_fail(reterr, -ELOQ_EUNSUPPORTED,
-				 "%s holds entries that expire; this version only reads, truncates "
-				 "and drops such partitions",
-				 partition->dir.name);
-	}
-	r = eloq_change_begin(&change, partition->mapper);
-	if (r == 0) {
+	if (eloq_mapping_roots(view.mapping).ttl == ELOQ_PAGE_NONE)
+		r = eloq_change_begin(&change, partition->mapper);
+	else
+		r = eloq_fail(reterr, -ELOQ_EUNSUPPORTED,
+			      "%s holds entries that expire; this version only reads, truncates "
+			      "and drops such partitions",
+			      partition->dir.name);
+	if (r == 0)
 		r = commit_pages_await(partition, &view, change, merge, &changed, reterr);
-		/* Only now may what the view refers to become free. */
-		eloq_partition_view_release(&view);
-		if (r < 0 || !changed) {
-			eloq_change_abort(change);
-			if (r < 0)
-				eloq_files_forget_dirty(partition->engine->files, &partition->dir);
-			return r;
-		}
+	/* From here on what the view refers to may become free. */
+	eloq_partition_view_release(&view);
+	if (r == 0 && changed) {
 		r = commit_change_await(partition, change, reterr);
 		*ret_written = r == 0;
 		return r;
 	}
-	eloq_partition_view_release(&view);
+	eloq_change_abort(change);
+	if (r < 0)
+		eloq_files_forget_dirty(partition->engine->files, &partition->dir);
 	return r;
 }
 

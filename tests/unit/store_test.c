@@ -9,11 +9,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -457,74 +455,6 @@ TEST(a_refused_write_does_not_harm_those_in_its_commit)
 	ck_assert_int_eq(mixed_results[2], 0);
 }
 
-/* No file may grow beyond what it has: writes fail, as on a full disk. */
-static void write_on_full_disk(void *arg)
-{
-	static uint8_t large[64 << 10];
-	struct rlimit before, none;
-	struct eloq_write_entry entries[2] = {
-		{ .key = (const uint8_t *)"a",
-		  .key_bytes = 1,
-		  .value = (const uint8_t *)"new",
-		  .value_bytes = 3,
-		  .timestamp_auto = true },
-		{ .key = (const uint8_t *)"b",
-		  .key_bytes = 1,
-		  .value = large,
-		  .value_bytes = sizeof(large),
-		  .timestamp_auto = true },
-	};
-	struct eloq_write write = {
-		.kind = ELOQ_WRITE_BATCH, .table_id = 1, .entries = entries, .entry_count = 2
-	};
-	struct eloq_errinfo error = { 0 };
-
-	(void)arg;
-	store_world_put(&world, 1, 0, "a", "old", 3, 0);
-	ck_assert(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
-	ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &before), 0);
-	none = before;
-	none.rlim_cur = 4096;
-	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &none), 0);
-	ck_assert_int_eq(eloq_store_write_await(world.store, &write, &error), -EFBIG);
-	ck_assert_int_ne(error.text[0], 0);
-	/* A partition that fails with its first write does not exist. */
-	write.partition = 1;
-	ck_assert_int_eq(eloq_store_write_await(world.store, &write, &error), -EFBIG);
-	store_world_expect(&world, 1, 1, "a", NULL, 0);
-	ck_assert(!eloq_store_is_poisoned(world.store));
-	store_world_expect(&world, 1, 0, "a", "old", 3);
-	store_world_expect(&world, 1, 0, "b", NULL, 0);
-	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &before), 0);
-}
-
-static void read_old(void *arg)
-{
-	(void)arg;
-	store_world_expect(&world, 1, 0, "a", "old", 3);
-	store_world_put(&world, 1, 0, "a", "new", 3, 0);
-	store_world_expect(&world, 1, 0, "a", "new", 3);
-}
-
-TEST(a_commit_that_fails_leaves_everything_as_it_was)
-{
-	store_world_init(&world);
-	store_world_session(&world, write_on_full_disk, NULL);
-	(void)store_world_check(&world, 0, "t.0", true);
-	store_world_session(&world, read_old, NULL);
-	(void)store_world_check(&world, 0, "t.0", true);
-}
-
-TEST(after_a_commit_that_failed_the_next_one_may_succeed)
-{
-	store_world_init(&world);
-	store_world_open_table(&world);
-	store_world_run(&world, write_on_full_disk, NULL);
-	store_world_run(&world, read_old, NULL);
-	store_world_close(&world);
-	(void)store_world_check(&world, 0, "t.0", true);
-}
-
 /* --- Truncate, drop, tables ------------------------------------------------------------------- */
 
 static int note_partition(void *arg, uint32_t partition)
@@ -674,67 +604,4 @@ TEST(options_that_cannot_be_are_refused_with_words)
 	world.opts.data_restart_interval = 1;
 	world.opts.shard_index = 1;
 	ck_assert_int_eq(store_world_try_open(&world, &error), -EINVAL);
-}
-
-/* --- Damage ----------------------------------------------------------------------------------- */
-
-/* Changes one byte of a file. */
-static void damage(const char *name, off_t offset)
-{
-	char path[512];
-	uint8_t byte;
-	int fd;
-
-	world_path(path, sizeof(path), 0, name);
-	fd = open(path, O_RDWR | O_CLOEXEC);
-	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(pread(fd, &byte, 1, offset), 1);
-	byte ^= 0x10;
-	ck_assert_int_eq(pwrite(fd, &byte, 1, offset), 1);
-	(void)close(fd);
-}
-
-static void fail_named(uint32_t partition, const char *key, const char *file, const char *offset)
-{
-	struct eloq_store_value value;
-	struct eloq_errinfo error = { 0 };
-
-	for (unsigned i = 0; i < 2; i++) {
-		ck_assert_int_eq(eloq_store_get_await(world.store, 1, partition,
-						      (const uint8_t *)key, (uint32_t)strlen(key),
-						      0, &value, &error),
-				 -ELOQ_ECORRUPT);
-		ck_assert_msg(strstr(error.text, file) && strstr(error.text, offset), "%s",
-			      error.text);
-	}
-}
-
-static void read_damaged(void *arg)
-{
-	struct eloq_write_entry entry = { .key = (const uint8_t *)"key", .key_bytes = 3 };
-	struct eloq_write write = { .kind = ELOQ_WRITE_BATCH,
-				    .table_id = 1,
-				    .partition = 4,
-				    .entries = &entry,
-				    .entry_count = 1 };
-	struct eloq_errinfo error = { 0 };
-
-	(void)arg;
-	fail_named(0, "long", "t.0/data_0_0", "12288");
-	store_world_expect(&world, 1, 0, "key", "value", 5);
-	fail_named(4, "key", "manifest_0", "0");
-	ck_assert_int_eq(eloq_store_write_await(world.store, &write, &error), -ELOQ_ECORRUPT);
-	ck_assert_ptr_nonnull(strstr(error.text, "manifest_0"));
-	store_world_expect(&world, 1, 8, "key", "value", 5);
-	store_world_expect(&world, 1, 8, "long", long_value, LONG_VALUE_BYTES);
-}
-
-TEST(damage_is_named_with_file_and_offset_and_harms_one_partition_only)
-{
-	store_world_init(&world);
-	store_world_session(&world, write_three_partitions, NULL);
-	/* Each put was a commit of its own: 0, 1 are leaf and root, 2, 3, 4 the long value. */
-	damage("t.0/data_0_0", 3 * 4096 + 100);
-	damage("t.4/manifest_0", 30);
-	store_world_session(&world, read_damaged, NULL);
 }
