@@ -33,8 +33,8 @@
 #include <unistd.h>
 
 enum {
-	WORKER_SOCKET_FD = 3, /* in the child */
-	WORKER_LEAVE_MS = 10000,
+	WORKER_SOCKET_FD = 3,	/* in the child */
+	WORKER_LEAVE_MS = 7000, /* it drains for at most 5 s */
 	WORKER_SHORT_LIFE_MS = 10000,
 };
 
