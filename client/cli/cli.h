@@ -76,6 +76,8 @@ void cli_print_hex(FILE *file, const void *data, size_t bytes);
 void cli_print_tsv(FILE *file, const void *data, size_t bytes);
 /* As text or hex, as --hex says. */
 void cli_print_bytes(const struct cli *cli, FILE *file, const void *data, size_t bytes);
+/* As one field of a line: hex, or text with what would break the line escaped as in tsv. */
+void cli_print_field(const struct cli *cli, FILE *file, const void *data, size_t bytes);
 void cli_print_json_string(FILE *file, const char *text);
 
 /* Memory or death: a command line tool has nothing to save. */

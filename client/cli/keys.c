@@ -158,10 +158,10 @@ static int keys_scan(struct cli *cli, struct eloq_table *table, const struct cli
 	if (r < 0)
 		return cli_fail("scan", r, NULL);
 	while ((r = eloq_scan_next(cursor, &entry)) == 1) {
-		cli_print_bytes(cli, stdout, entry.key, entry.key_bytes);
+		cli_print_field(cli, stdout, entry.key, entry.key_bytes);
 		if (!cli->keys_only) {
 			(void)putchar('\t');
-			cli_print_bytes(cli, stdout, entry.value, entry.value_bytes);
+			cli_print_field(cli, stdout, entry.value, entry.value_bytes);
 		}
 		(void)putchar('\n');
 	}

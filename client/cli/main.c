@@ -27,7 +27,8 @@ static const struct cli_command cli_commands[] = {
 	{ "get", cli_get, 1, 1, "", "get KEY", "print the value of one key" },
 	{ "del", cli_del, 1, 1, "", "del KEY", "remove one key" },
 	{ "scan", cli_scan, 0, 0, "FTLK", "scan [--from K] [--to K] [--limit N] [--keys-only]",
-	  "print key<TAB>value lines in key order, --from included, --to not" },
+	  "print key<TAB>value lines in key order, --from included, --to not; tab, newline and "
+	  "backslash in them as \\t \\n \\\\, other control bytes as \\xHH" },
 	{ "import", cli_import, 1, 1, "O", "import FILE [--format jsonl|tsv]",
 	  "write all records of a file; - reads stdin" },
 	{ "export", cli_export, 0, 1, "O", "export [FILE] [--format jsonl|tsv]",

@@ -170,6 +170,14 @@ void cli_print_bytes(const struct cli *cli, FILE *file, const void *data, size_t
 		(void)fwrite(data, 1, bytes, file);
 }
 
+void cli_print_field(const struct cli *cli, FILE *file, const void *data, size_t bytes)
+{
+	if (cli->hex)
+		cli_print_hex(file, data, bytes);
+	else
+		cli_print_tsv(file, data, bytes);
+}
+
 void cli_print_json_string(FILE *file, const char *text)
 {
 	(void)putc('"', file);
