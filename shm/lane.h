@@ -96,9 +96,9 @@ void eloq_lane_client_done(struct eloq_lane_client *lane);
 bool eloq_lane_client_has_news(const struct eloq_lane_client *lane);
 
 /*
- * Sleeping, for one or several lanes: prepare() each (sets the sleep flag, fences, returns the
- * wake counter's value), look at each once more (has_news(), and put() if the ring was full), then
- * eloq_lane_wait() on those values, then awake() each. A wake that came in between changes the
+ * Sleeping, for one or several lanes: done() each, prepare() each (sets the flag, fences, returns
+ * the wake counter's value), look at each once more (has_news(), and put() if the ring was full),
+ * then eloq_lane_wait() on those values, then awake() each. A wake that came in between changes the
  * counter, so that the wait returns at once.
  */
 uint32_t eloq_lane_client_prepare_sleep(struct eloq_lane_client *lane);
@@ -146,8 +146,8 @@ void eloq_lane_worker_announce(struct eloq_lane_worker *lane);
 /*
  * The next request's header, copied and checked against the framing rules. Returns 1; 0: nothing
  * (or RESYNC not done); -EAGAIN: no room for its answer, lane->blocked is set; -ELOQ_EPROTOCOL: a
- * lie, *ret_reason says which: the caller closes the lane. *ret_request means something only with 1.
- * A blocked lane is looked at again after answers were given or the doorbell rang.
+ * lie, *ret_reason says which: the caller closes the lane. *ret_request means something only
+ * with 1. A blocked lane is looked at again after answers were given or the doorbell rang.
  */
 int eloq_lane_worker_peek(struct eloq_lane_worker *lane, struct eloq_request *ret_request,
 			  size_t *ret_payload_offset, uint32_t *ret_reason);
