@@ -76,6 +76,9 @@ struct eloq_io {
 int eloq_io_init(struct eloq_io *io, const struct eloq_io_ops *ops, unsigned depth);
 void eloq_io_fini(struct eloq_io *io);
 
+/* A fresh handle without a descriptor, or NULL: too many files are open. */
+struct eloq_io_file *eloq_io_take_file(struct eloq_io *io);
+
 int eloq_io_uring_open(struct eloq_io **ret_io, const struct eloq_io_opts *opts,
 		       struct eloq_errinfo *reterr);
 int eloq_io_pool_open(struct eloq_io **ret_io, const struct eloq_io_opts *opts,

@@ -163,7 +163,7 @@ int eloq_io_list(struct eloq_io *io, struct eloq_io_file *dir, const char *path,
 
 /* ---- files ------------------------------------------------------------------------------ */
 
-static struct eloq_io_file *io_take_file(struct eloq_io *io)
+struct eloq_io_file *eloq_io_take_file(struct eloq_io *io)
 {
 	struct eloq_list *node = eloq_list_pop_front(&io->files_free);
 	struct eloq_io_file *file;
@@ -193,7 +193,7 @@ int eloq_io_adopt_fd(struct eloq_io *io, int fd, struct eloq_io_file **ret_file)
 
 	if (fstat(fd, &st) < 0)
 		return -errno;
-	file = io_take_file(io);
+	file = eloq_io_take_file(io);
 	if (!file)
 		return -EMFILE;
 	file->fd = fd;
@@ -370,7 +370,7 @@ static void io_check(const struct eloq_io_req *req)
 
 static bool io_prepare_open(struct eloq_io *io, struct eloq_io_req *req)
 {
-	struct eloq_io_file *file = io_take_file(io);
+	struct eloq_io_file *file = eloq_io_take_file(io);
 
 	if (!file)
 		return false;
