@@ -2,6 +2,7 @@
  * doorbell_race_test.c - no wake is lost: both sides sleep whenever they find nothing, and whatever
  * can end a sleep does. The worker polls its eventfd edge-triggered and never reads it.
  */
+#include "shm/lane.h"
 #include "tests/race/lane_race.h"
 
 TEST(both_sides_sleep_between_single_requests_and_each_wake_arrives)

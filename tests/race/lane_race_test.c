@@ -3,6 +3,7 @@
  *
  * Neither side sleeps here; doorbell_race_test.c is about sleeping.
  */
+#include "shm/lane.h"
 #include "tests/race/lane_race.h"
 
 TEST(with_one_request_in_flight_every_id_is_answered_once)
