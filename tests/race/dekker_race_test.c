@@ -9,6 +9,7 @@
  */
 #include "common/limits.h"
 #include "common/prng.h"
+#include "shm/lane.h"
 #include "tests/support/test.h"
 #include "tests/unit/lane_world.h"
 
