@@ -188,7 +188,7 @@ void daemon_start(struct daemon *daemon)
 	daemon_fail_with_log(daemon, "the daemon did not get ready");
 }
 
-static int daemon_wait(struct daemon *daemon)
+int daemon_wait(struct daemon *daemon)
 {
 	int status;
 
@@ -219,13 +219,6 @@ void daemon_kill(struct daemon *daemon)
 {
 	ck_assert_int_gt(daemon->pid, 0);
 	ck_assert_int_eq(kill(daemon->pid, SIGKILL), 0);
-	(void)daemon_wait(daemon);
-}
-
-void daemon_kill_everything(struct daemon *daemon)
-{
-	ck_assert_int_gt(daemon->pid, 0);
-	ck_assert_int_eq(kill(-daemon->pid, SIGKILL), 0);
 	(void)daemon_wait(daemon);
 }
 
@@ -271,6 +264,20 @@ void daemon_workers(const struct daemon *daemon, pid_t *ret_pids)
 			ret_pids[index] = (pid_t)child;
 	}
 	(void)fclose(file);
+}
+
+/* The supervisor is held meanwhile, or it would replace the workers that go first. */
+void daemon_kill_everything(struct daemon *daemon)
+{
+	pid_t workers[DAEMON_SHARDS_MAX];
+
+	ck_assert_int_gt(daemon->pid, 0);
+	ck_assert_int_eq(kill(daemon->pid, SIGSTOP), 0);
+	daemon_workers(daemon, workers);
+	for (unsigned i = 0; i < DAEMON_SHARDS_MAX; i++)
+		if (workers[i] > 0)
+			(void)kill(workers[i], SIGKILL);
+	daemon_kill(daemon);
 }
 
 void daemon_wait_until(bool (*holds)(void *arg), void *arg, const char *what)

@@ -56,6 +56,9 @@ void daemon_start(struct daemon *daemon);
 /* Start and expect it to end by itself; its exit code. The log is in daemon->log. */
 int daemon_run_to_end(struct daemon *daemon);
 
+/* Wait for its end; the exit code (128 + signal if it was killed). */
+int daemon_wait(struct daemon *daemon);
+
 /* SIGTERM and wait; the exit code (128 + signal if it was killed). */
 int daemon_stop(struct daemon *daemon);
 
