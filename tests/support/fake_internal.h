@@ -97,7 +97,7 @@ struct fake_daemon {
 	char refuse_words[64];
 	unsigned refuse_count;
 	uint8_t payload[ELOQ_KEY_BYTES_MAX + ELOQ_RING_BYTES_MAX];
-	uint8_t message[ELOQ_CONTROL_BYTES_MAX];
+	ELOQ_ALIGNED(8) uint8_t message[ELOQ_CONTROL_BYTES_MAX]; /* cast to structures */
 };
 
 /* fake_worker.c: what workers do. */
