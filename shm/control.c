@@ -87,9 +87,13 @@ static const struct control_shape control_shapes[] = {
 	SHAPE_TEXT(W_STOPPED, eloq_msg_w_reply),
 };
 
-#define CONTROL_COUNT_ONE(name, number) +1
-static_assert(ELOQ_ARRAY_SIZE(control_shapes) == 0 ELOQ_CONTROL_MAP(CONTROL_COUNT_ONE),
-	      "every type has a shape");
+enum control_count {
+#define CONTROL_COUNT_ONE(name, number) CONTROL_INDEX_##name,
+	ELOQ_CONTROL_MAP(CONTROL_COUNT_ONE)
+#undef CONTROL_COUNT_ONE
+		CONTROL_TYPES,
+};
+static_assert(ELOQ_ARRAY_SIZE(control_shapes) == CONTROL_TYPES, "every type has a shape");
 static_assert(sizeof(struct eloq_msg_text) + ELOQ_CONTROL_TEXT_MAX <= ELOQ_CONTROL_BYTES_MAX,
 	      "a whole text fits into one packet");
 

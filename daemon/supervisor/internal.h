@@ -190,8 +190,8 @@ struct supervisor {
 
 	enum supervisor_phase phase;
 	bool ready_said;
-	bool quick; /* the second signal came */
-	bool unclean;
+	bool quick;	  /* the second signal came */
+	int exit_code;	  /* of sysexits.h, once something went wrong */
 	bool gates_moved; /* see super_sessions_gates_moved() */
 	uint64_t now_ns;
 	uint64_t started_ns;

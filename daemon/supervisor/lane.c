@@ -53,13 +53,20 @@ static void lane_uncharge(struct supervisor *super, uint64_t bytes)
 /* --- Graves ------------------------------------------------------------------------------------
  */
 
-static void grave_free(struct worker *worker, struct grave *grave)
+/* Empty memory that nobody of ours uses any more, and give up the reference to it. */
+static void lane_free_memory(struct supervisor *super, struct eloq_shared_fd *memory,
+			     uint64_t bytes)
 {
 	/* Sealed against shrinking and growing, but not against holes. */
-	(void)fallocate(eloq_shared_fd_get(grave->memory),
-			FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)grave->bytes);
-	lane_uncharge(worker->super, grave->bytes);
-	eloq_shared_fd_unref(grave->memory);
+	(void)fallocate(eloq_shared_fd_get(memory), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+			(off_t)bytes);
+	lane_uncharge(super, bytes);
+	eloq_shared_fd_unref(memory);
+}
+
+static void grave_free(struct worker *worker, struct grave *grave)
+{
+	lane_free_memory(worker->super, grave->memory, grave->bytes);
 	eloq_list_remove(&grave->link);
 	free(grave);
 }
@@ -81,8 +88,13 @@ static void graves_fence(struct worker *worker)
 /* Takes over the reference to @memory. Without memory for the grave its bytes stay charged. */
 static void grave_dig(struct worker *worker, struct eloq_shared_fd *memory, uint64_t bytes)
 {
-	struct grave *grave = calloc(1, sizeof(*grave));
+	struct grave *grave;
 
+	if (!super_worker_is_alive(worker)) {
+		lane_free_memory(worker->super, memory, bytes);
+		return;
+	}
+	grave = calloc(1, sizeof(*grave));
 	if (!grave) {
 		eloq_shared_fd_unref(memory);
 		return;
@@ -90,8 +102,6 @@ static void grave_dig(struct worker *worker, struct eloq_shared_fd *memory, uint
 	grave->memory = memory;
 	grave->bytes = bytes;
 	eloq_list_push_back(&worker->graves, &grave->link);
-	if (!super_worker_is_alive(worker))
-		grave_free(worker, grave);
 }
 
 void super_lane_fence_passed(struct worker *worker, uint32_t seq)

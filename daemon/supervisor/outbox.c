@@ -62,11 +62,9 @@ void eloq_outbox_init(struct eloq_outbox *outbox)
 	eloq_list_init(&outbox->packets);
 }
 
-static void outbox_drop_first(struct eloq_outbox *outbox)
+static void outbox_drop(struct eloq_outbox *outbox, struct outbox_packet *packet)
 {
-	struct outbox_packet *packet =
-		eloq_list_entry(eloq_list_pop_front(&outbox->packets), struct outbox_packet, link);
-
+	eloq_list_remove(&packet->link);
 	outbox->bytes -= packet->message_bytes + packet->text_bytes;
 	outbox->count--;
 	outbox->sent++;
@@ -77,8 +75,8 @@ static void outbox_drop_first(struct eloq_outbox *outbox)
 
 void eloq_outbox_clear(struct eloq_outbox *outbox)
 {
-	while (outbox->count)
-		outbox_drop_first(outbox);
+	eloq_list_for_each_safe (node, &outbox->packets)
+		outbox_drop(outbox, eloq_list_entry(node, struct outbox_packet, link));
 }
 
 int eloq_outbox_put(struct eloq_outbox *outbox, const void *message, const void *text,
@@ -121,15 +119,15 @@ static int outbox_send(const struct outbox_packet *packet, int socket)
 
 int eloq_outbox_flush(struct eloq_outbox *outbox, int socket)
 {
-	while (outbox->count) {
-		int r = outbox_send(
-			eloq_list_entry(outbox->packets.next, struct outbox_packet, link), socket);
+	eloq_list_for_each_safe (node, &outbox->packets) {
+		struct outbox_packet *packet = eloq_list_entry(node, struct outbox_packet, link);
+		int r = outbox_send(packet, socket);
 
 		if (r == -ETOOMANYREFS || r == -ENOMEM)
 			return -ENOBUFS;
 		if (r < 0)
 			return r;
-		outbox_drop_first(outbox);
+		outbox_drop(outbox, packet);
 	}
 	return 0;
 }

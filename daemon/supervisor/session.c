@@ -511,11 +511,10 @@ void super_sessions_stop_listening(struct supervisor *super)
 
 void super_sessions_bury(struct supervisor *super)
 {
-	struct eloq_list *node;
-
-	while ((node = eloq_list_pop_front(&super->dead_sessions))) {
+	eloq_list_for_each_safe (node, &super->dead_sessions) {
 		struct session *session = eloq_list_entry(node, struct session, link);
 
+		eloq_list_remove(&session->link);
 		super_lane_close_session(session);
 		super_looks_session_gone(session);
 		eloq_outbox_clear(&session->out);

@@ -208,6 +208,7 @@ static uint8_t *store_put_string(uint8_t *p, const char *string)
 	size_t bytes = strlen(string);
 
 	eloq_put_u32(p, (uint32_t)bytes);
+	/* NOLINTNEXTLINE(bugprone-not-null-terminated-result): its length stands before it */
 	memcpy(p + 4, string, bytes);
 	return p + 4 + bytes;
 }

@@ -122,6 +122,7 @@ static int store_make(struct supervisor *super, struct eloq_errinfo *reterr)
 	store->overflow_pointers = (uint32_t)options->overflow_pointers;
 	store->append_mode = options->data_append_mode;
 	store->next_table = 1;
+	store->session_end = 1; /* there is no session 0 */
 	r = store_make_uuid(store->uuid);
 	for (size_t i = 0; r == 0 && i < options->store_path.count; i++)
 		r = eloq_store_file_add_path(store, options->store_path.paths[i]);

@@ -263,7 +263,7 @@ static void super_serve(struct supervisor *super)
 
 	if (super_sessions_listen(super, &error) < 0) {
 		eloq_log_err("%s", error.text);
-		super->unclean = true;
+		super->exit_code = EX_CANTCREAT;
 		super_stop(super);
 		return;
 	}
@@ -396,6 +396,6 @@ int eloq_supervisor_run(struct eloq_options *options, const char *program)
 	super_tables_close(&super);
 	super_looks_close(&super);
 	eloq_steps_undo(&steps);
-	eloq_log_info(super.unclean ? "stopped, not cleanly" : "stopped");
-	return super.unclean ? EX_SOFTWARE : EX_OK;
+	eloq_log_info(super.exit_code ? "stopped, not cleanly" : "stopped");
+	return super.exit_code;
 }

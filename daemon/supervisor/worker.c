@@ -30,6 +30,7 @@
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 enum {
@@ -140,7 +141,8 @@ static void worker_died(struct worker *worker, const siginfo_t *info)
 	super_lane_worker_died(worker);
 	super_looks_worker_died(worker);
 	if (supervisor_is_stopping(super)) {
-		super->unclean |= !wanted;
+		if (!wanted)
+			super->exit_code = EX_SOFTWARE;
 		worker_go_to(worker, WORKER_GONE);
 		return;
 	}
@@ -299,6 +301,7 @@ void super_worker_became_ready(struct worker *worker, const char *notes, size_t 
 		return; /* told to stop meanwhile */
 	worker_go_to(worker, WORKER_READY);
 	worker->was_ready = true;
+	worker->silent_ns = 0;
 	eloq_log_info("worker ready shard=%u pid=%d incarnation=%u lanes=%u ms=%llu", worker->shard,
 		      worker->pid, worker->incarnation, worker->lane_count,
 		      (unsigned long long)((worker->super->now_ns - worker->spawned_ns) /
@@ -318,6 +321,16 @@ static void worker_nudge(struct worker *worker)
 			  supervisor_next_seq(worker->super));
 	super_link_send(worker, &msg, NULL, 0, NULL, 0);
 	worker->nudged = true;
+}
+
+/* Recovery takes what it takes, and waits for a predecessor's last writes: it is only told of. */
+static void worker_check_start(struct worker *worker, uint64_t elapsed_ns)
+{
+	worker->silent_ns += elapsed_ns;
+	if (worker->silent_ns < worker->super->options->heartbeat_timeout_ns)
+		return;
+	worker->silent_ns = 0;
+	eloq_log_warn("worker is still starting shard=%u pid=%d", worker->shard, worker->pid);
 }
 
 static void worker_check_heartbeat(struct worker *worker, uint64_t elapsed_ns)
@@ -357,7 +370,9 @@ void super_workers_check(struct supervisor *super, uint64_t elapsed_ns)
 			super_link_flush(worker);
 		if (worker->wants_timestamps)
 			super_link_send_timestamps(worker);
-		if (worker->state != WORKER_STARTING)
+		if (worker->state == WORKER_STARTING)
+			worker_check_start(worker, elapsed_ns);
+		else
 			worker_check_heartbeat(worker, elapsed_ns);
 	}
 }

@@ -48,6 +48,39 @@ TEST(a_clean_stop_exits_with_0_and_removes_the_socket)
 	eloq_fd_close(socket);
 }
 
+TEST(a_signal_while_workers_start_stops_cleanly)
+{
+	struct world world;
+	char store[600];
+
+	world_new(&world);
+	(void)snprintf(store, sizeof(store), "%s/STORE", world.data);
+	world_start(&world, WORLD_ARGS("--num_threads", "2"));
+	while (access(store, F_OK) != 0)
+		(void)poll(NULL, 0, 1);
+	ck_assert_int_eq(world_stop(&world), 0);
+	/* Nor does the next start find anything in its way. */
+	world_start(&world, WORLD_ARGS("--num_threads", "2"));
+	eloq_fd_close(world_hello(&world));
+	ck_assert_int_eq(world_stop(&world), 0);
+}
+
+TEST(a_socket_that_another_daemon_listens_at_is_not_taken)
+{
+	struct world world, second;
+	int socket;
+
+	world_new(&world);
+	world_start(&world, WORLD_ARGS("--num_threads", "1"));
+	eloq_fd_close(world_connect(&world));
+	world_new(&second);
+	check_refused(&second, WORLD_ARGS("--socket", world.socket), EX_CANTCREAT,
+		      "Address already in use");
+	socket = world_hello(&world);
+	eloq_fd_close(socket);
+	ck_assert_int_eq(world_stop(&world), 0);
+}
+
 TEST(a_second_daemon_is_refused_and_names_the_first)
 {
 	struct world world, second;

@@ -44,7 +44,7 @@ enum { WORLD_ARGS_MAX = 24, WORLD_PATIENCE_MS = 20000 };
 
 struct fake_worker {
 	int socket;
-	int shard;
+	const char *shard;
 	int wal_fd;
 	struct eloq_worker_page *page;
 	struct eloq_figures figures;
@@ -102,7 +102,7 @@ static void fake_go(struct fake_worker *fake)
 {
 	const char *fails = getenv("FAKE_FAIL");
 
-	if (fails && atoi(fails) == fake->shard)
+	if (fails && strcmp(fails, fake->shard) == 0)
 		_exit(97);
 	fake_reply(fake, ELOQ_CONTROL_W_READY, 0);
 }
@@ -147,7 +147,7 @@ static void fake_handle(struct fake_worker *fake, const uint8_t *message, int *f
 	}
 }
 
-static void fake_worker_main(int socket, int shard)
+static void fake_worker_main(int socket, const char *shard)
 {
 	static _Alignas(8) uint8_t message[ELOQ_CONTROL_BYTES_MAX];
 	struct fake_worker fake = { .socket = socket, .shard = shard };
@@ -173,7 +173,7 @@ __attribute__((constructor(101))) static void world_maybe_worker(int argc, char 
 		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (getenv("FAKE_LINGER"))
 			(void)prctl(PR_SET_PDEATHSIG, 0);
-		fake_worker_main(atoi(argv[2]), atoi(argv[3]));
+		fake_worker_main((int)strtol(argv[2], NULL, 10), argv[3]);
 	}
 }
 
