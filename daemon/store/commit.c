@@ -278,6 +278,7 @@ static void commit_next_await(struct eloq_partition *partition)
 
 	eloq_list_init(&group);
 	count = commit_take(partition, &group);
+	eloq_assert(!eloq_list_empty(&group));
 	commit_refuse_expiry(&group);
 	r = commit_group_await(partition, &group, &error);
 	if (r == -ELOQ_EFAILED_SYNC)

@@ -46,7 +46,6 @@ int eloq_partition_open(struct eloq_partition **ret_partition, struct eloq_engin
 	eloq_waitq_init(&p->settled);
 	eloq_waitq_init(&p->users_left);
 	eloq_list_init(&p->writes);
-	eloq_list_init(&p->hash_link);
 	eloq_list_init(&p->table_link);
 	*ret_partition = p;
 	return 0;

@@ -57,8 +57,8 @@ struct eloq_partition {
 	struct eloq_waitq users_left;
 	struct eloq_list writes; /* eloq_write.link */
 	bool has_committer;
-	struct eloq_list hash_link;  /* the store's */
-	struct eloq_list table_link; /* the store's */
+	struct eloq_partition *hash_next; /* the store's */
+	struct eloq_list table_link;	  /* the store's */
 };
 
 /* @exists: its directory was seen. */

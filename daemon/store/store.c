@@ -39,10 +39,10 @@ struct store_table {
 struct eloq_store {
 	struct eloq_engine engine;
 	struct eloq_list tables;
-	struct eloq_list found;	  /* store_found, of tables that were not added */
-	struct eloq_list orphans; /* partitions of removed tables that wait to be closed */
-	struct eloq_list *buckets;
-	size_t bucket_count; /* a power of two */
+	struct eloq_list found;		 /* store_found, of tables that were not added */
+	struct eloq_list orphans;	 /* partitions of removed tables that wait to be closed */
+	struct eloq_partition **buckets; /* chained by hash_next */
+	size_t bucket_count;		 /* a power of two */
 	size_t partition_count;
 	bool is_stopping;
 };
@@ -147,7 +147,7 @@ static int store_open_parts(struct eloq_engine *engine, const char **ret_note)
 	if (r == 0)
 		r = eloq_cache_open(&engine->cache, &cache, engine->io, engine->files, ret_note);
 	if (r == 0)
-		r = eloq_extents_open(&engine->extents, opts->page_bytes, extent_pages,
+		r = eloq_extents_open(&engine->extents, engine->io, opts->page_bytes, extent_pages,
 				      STORE_EXTENTS);
 	return r;
 }
@@ -201,34 +201,48 @@ uint32_t eloq_store_key_bytes_max(const struct eloq_store *store)
 
 /* --- Partitions ------------------------------------------------------------------------------- */
 
-static struct eloq_list *store_bucket(const struct eloq_store *store, uint32_t table_id,
-				      uint32_t partition)
+static struct eloq_partition **store_bucket(const struct eloq_store *store, uint32_t table_id,
+					    uint32_t partition)
 {
 	uint64_t hash = ((uint64_t)table_id << 32 | partition) * UINT64_C(0x9E3779B97F4A7C15);
 
 	return &store->buckets[(hash >> 32) & (store->bucket_count - 1)];
 }
 
+static void store_hash_add(struct eloq_store *store, struct eloq_partition *partition)
+{
+	struct eloq_partition **bucket =
+		store_bucket(store, partition->table_id, partition->partition);
+
+	partition->hash_next = *bucket;
+	*bucket = partition;
+}
+
+static void store_hash_remove(struct eloq_store *store, struct eloq_partition *partition)
+{
+	struct eloq_partition **at = store_bucket(store, partition->table_id, partition->partition);
+
+	while (*at != partition)
+		at = &(*at)->hash_next;
+	*at = partition->hash_next;
+}
+
 static int store_resize_buckets(struct eloq_store *store, size_t count)
 {
-	struct eloq_list *old = store->buckets;
+	struct eloq_partition **old = store->buckets;
 	size_t old_count = store->bucket_count;
-	struct eloq_list *node;
+	struct eloq_partition *partition, *next;
 
-	store->buckets = malloc(count * sizeof(*store->buckets));
+	store->buckets = calloc(count, sizeof(struct eloq_partition *));
 	if (!store->buckets) {
 		store->buckets = old;
 		return -ENOMEM;
 	}
 	store->bucket_count = count;
-	for (size_t i = 0; i < count; i++)
-		eloq_list_init(&store->buckets[i]);
 	for (size_t i = 0; i < old_count; i++)
-		while ((node = eloq_list_pop_front(&old[i]))) {
-			struct eloq_partition *p =
-				eloq_list_entry(node, struct eloq_partition, hash_link);
-
-			eloq_list_push_back(store_bucket(store, p->table_id, p->partition), node);
+		for (partition = old[i]; partition; partition = next) {
+			next = partition->hash_next;
+			store_hash_add(store, partition);
 		}
 	free(old);
 	return 0;
@@ -238,15 +252,11 @@ static int store_resize_buckets(struct eloq_store *store, size_t count)
 static struct eloq_partition *store_find(const struct eloq_store *store, uint32_t table_id,
 					 uint32_t partition)
 {
-	struct eloq_list *bucket = store_bucket(store, table_id, partition);
+	struct eloq_partition *p = *store_bucket(store, table_id, partition);
 
-	eloq_list_for_each (node, bucket) {
-		struct eloq_partition *p = eloq_list_entry(node, struct eloq_partition, hash_link);
-
-		if (p->table_id == table_id && p->partition == partition)
-			return p;
-	}
-	return NULL;
+	while (p && (p->table_id != table_id || p->partition != partition))
+		p = p->hash_next;
+	return p;
 }
 
 static int store_add_partition(struct eloq_store *store, struct store_table *table,
@@ -263,7 +273,7 @@ static int store_add_partition(struct eloq_store *store, struct store_table *tab
 	/* Longer chains are slower, not wrong: so a failure to grow does no harm. */
 	if (store->partition_count >= store->bucket_count)
 		(void)store_resize_buckets(store, store->bucket_count * 2);
-	eloq_list_push_back(store_bucket(store, table->table_id, partition), &p->hash_link);
+	store_hash_add(store, p);
 	eloq_list_push_back(&table->partitions, &p->table_link);
 	store->partition_count++;
 	*ret_partition = p;
@@ -322,7 +332,7 @@ int eloq_store_table_add(struct eloq_store *store, uint32_t table_id, const char
 /* Out of sight; its memory goes when nobody can be in it any more. */
 static void store_detach_partition(struct eloq_store *store, struct eloq_partition *partition)
 {
-	eloq_list_remove(&partition->hash_link);
+	store_hash_remove(store, partition);
 	eloq_list_remove(&partition->table_link);
 	store->partition_count--;
 	eloq_list_push_back(&store->orphans, &partition->table_link);

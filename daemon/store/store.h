@@ -180,8 +180,8 @@ struct eloq_write {
 	enum eloq_write_kind kind;
 	uint32_t table_id;
 	uint32_t partition;
-	struct eloq_write_entry *entries; /* strictly ascending keys; memory stays until done() */
 	uint32_t entry_count;
+	struct eloq_write_entry *entries; /* strictly ascending keys; memory stays until done() */
 	void (*done)(struct eloq_write *write);
 	void *arg;
 

@@ -71,12 +71,14 @@ TEST(sha256_agrees_with_the_standard)
 static uint32_t hex_decode(const char *hex, uint8_t *bytes, size_t bytes_max)
 {
 	size_t count = strlen(hex) / 2;
-	unsigned byte;
 
 	ck_assert_uint_le(count, bytes_max);
 	for (size_t i = 0; i < count; i++) {
-		ck_assert_int_eq(sscanf(hex + 2 * i, "%2x", &byte), 1);
-		bytes[i] = (uint8_t)byte;
+		const char digits[] = { hex[2 * i], hex[2 * i + 1], 0 };
+		char *end;
+
+		bytes[i] = (uint8_t)strtoul(digits, &end, 16);
+		ck_assert_ptr_eq(end, digits + 2);
 	}
 	return (uint32_t)count;
 }

@@ -162,11 +162,11 @@ TEST(the_worked_example_has_the_bytes_of_the_format)
 
 struct scan_case {
 	const char *begin, *end;
-	bool exclusive;
-	uint64_t max;
+	int exclusive;
+	unsigned max;
 	unsigned stop_after; /* entries taken before each() refuses one; 0: never */
 	unsigned first, count;
-	bool more;
+	int more;
 };
 
 struct scan_seen {
@@ -582,6 +582,49 @@ TEST(a_shard_sees_only_its_own_partitions)
 	world.opts.shard_index = 1;
 	world.opts.shard_count = 3;
 	store_world_session(&world, see_own_partitions, NULL);
+}
+
+enum { MANY_PARTITIONS = 600 }; /* more than the hash table starts with */
+
+static int count_partition(void *arg, uint32_t partition)
+{
+	uint32_t *next = arg;
+
+	ck_assert_uint_eq(partition, *next);
+	++*next;
+	return 0;
+}
+
+static void use_many_partitions(void *arg)
+{
+	uint32_t next = 0;
+
+	(void)arg;
+	ck_assert_int_eq(eloq_store_table_partitions(world.store, 1, count_partition, &next), 0);
+	ck_assert_uint_eq(next, MANY_PARTITIONS);
+	for (uint32_t p = 0; p < MANY_PARTITIONS; p += 7)
+		store_world_put(&world, 1, p, "key", &p, sizeof(p), 0);
+	for (uint32_t p = 0; p < MANY_PARTITIONS; p++)
+		store_world_expect(&world, 1, p, "key", p % 7 == 0 ? &p : NULL, sizeof(p));
+	eloq_store_table_remove(world.store, 1);
+	store_world_expect(&world, 1, 7, "key", NULL, 0);
+}
+
+TEST(hundreds_of_partitions_are_found_by_their_directories)
+{
+	char path[512];
+
+	store_world_init(&world);
+	for (unsigned p = 0; p < MANY_PARTITIONS; p++) {
+		(void)snprintf(path, sizeof(path), "%s/t.%u", world.root_paths[0], p);
+		ck_assert_int_eq(mkdir(path, 0700), 0);
+	}
+	/* Not a partition, and one of another table. */
+	(void)snprintf(path, sizeof(path), "%s/lost+found", world.root_paths[0]);
+	ck_assert_int_eq(mkdir(path, 0700), 0);
+	(void)snprintf(path, sizeof(path), "%s/tt.5", world.root_paths[0]);
+	ck_assert_int_eq(mkdir(path, 0700), 0);
+	store_world_session(&world, use_many_partitions, NULL);
 }
 
 TEST(options_that_cannot_be_are_refused_with_words)
