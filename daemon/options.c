@@ -46,7 +46,7 @@ static const struct eloq_conf_key options_keys[] = {
 	KEY("server", pool_threads, U64, 0, 64, "4",
 	    "threads of the pool back-end in each shard; 0: plain blocking calls"),
 	KEY("server", request_ring_size, SIZE, ELOQ_RING_BYTES_MIN, ELOQ_RING_BYTES_MAX, "32KB",
-	    "request ring of each lane, a power of two"),
+	    "request ring of each lane, a power of two; raised to what the longest key needs"),
 	KEY("server", answer_ring_size, SIZE, ELOQ_RING_BYTES_MIN, ELOQ_RING_BYTES_MAX, "64KB",
 	    "answer ring of each lane, a power of two"),
 	KEY("server", lane_memory, SIZE, MB(1), TB(1), "256MB",

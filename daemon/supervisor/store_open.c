@@ -12,6 +12,7 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "daemon/supervisor/internal.h"
+#include "shm/message.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -194,6 +195,18 @@ static int store_adopt_all(struct supervisor *super, struct eloq_errinfo *reterr
 /* --- Open --------------------------------------------------------------------------------------
  */
 
+/* A record takes a quarter of its ring at most, and every key that the pages hold must fit one. */
+static uint64_t store_request_ring_bytes(const struct supervisor *super)
+{
+	uint64_t record = eloq_round_up(ELOQ_REQUEST_FIXED_BYTES_MAX + super->store.page_bytes / 2,
+					ELOQ_RECORD_ALIGN);
+	uint64_t bytes = super->options->request_ring_size;
+
+	while (bytes / 4 < record)
+		bytes *= 2;
+	return bytes;
+}
+
 /* From here on the options say what is in effect. */
 static void store_tell_options(struct supervisor *super)
 {
@@ -204,7 +217,11 @@ static void store_tell_options(struct supervisor *super)
 	options->data_file_size = (uint64_t)store->page_bytes << store->pages_per_file_shift;
 	options->overflow_pointers = store->overflow_pointers;
 	options->data_append_mode = store->append_mode != 0;
+	options->request_ring_size = store_request_ring_bytes(super);
 }
+
+static_assert(ELOQ_RING_BYTES_MAX / 4 >= ELOQ_REQUEST_FIXED_BYTES_MAX + ELOQ_KEY_BYTES_MAX,
+	      "a ring can be large enough for every key");
 
 static int store_share_roots(struct supervisor *super, struct eloq_errinfo *reterr)
 {
