@@ -298,6 +298,7 @@ static int async_result(struct client_request *request, const struct eloq_answer
 		if (!request->down || answer->value_bytes > request->down->bytes)
 			return -ELOQ_EPROTOCOL;
 		value = request->down->base;
+		request->down->needed = true;
 	}
 	request->timestamp = answer->timestamp;
 	request->expire_ms = answer->expire_ms;

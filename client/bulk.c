@@ -5,8 +5,9 @@
  * so it doubles as the request's own copy, also over a resync. Sizes are powers of two, so that
  * values of similar length share it.
  *
- * Kept for reuse: a few of each direction. Large ones only while they are in demand: once idle for
- * a second they are closed by the lane's next request.
+ * Kept for reuse: two of each direction. More of them, and large ones, are kept only while they are
+ * in demand: a large one is closed after use unless another was used within the last second, and
+ * what has been idle for a second is closed by the lane's next request.
  *
  * Always:   in_use from acquire to release; only idle memory is given away or closed.
  * Runs on:  the channel's thread; opening and closing ask the daemon.
@@ -24,14 +25,26 @@ static bool bulk_is_large(const struct client_bulk *bulk)
 	return bulk->bytes > CLIENT_BULK_BYTES_LARGE;
 }
 
+/* Idle memory beyond what is kept for good. */
+static bool bulk_is_surplus(const struct client_bulk *bulk)
+{
+	return bulk_is_large(bulk) ||
+	       bulk->lane->bulk_idle_count[bulk->direction] > CLIENT_BULKS_IDLE_MAX;
+}
+
+static bool bulk_was_used_lately(uint64_t used_ns, uint64_t now_ns)
+{
+	return used_ns && now_ns - used_ns <= CLIENT_BULK_SURPLUS_IDLE_NS;
+}
+
 static void bulk_free(struct client_bulk *bulk)
 {
 	struct client_lane *lane = bulk->lane;
 
 	eloq_list_remove(&bulk->link);
 	lane->bulk_count[bulk->direction]--;
-	if (!bulk->in_use && bulk_is_large(bulk))
-		lane->bulk_large_idle--;
+	if (!bulk->in_use)
+		lane->bulk_idle_count[bulk->direction]--;
 	/* In a forked child this range may be something else by now. */
 	if (!eloq_client_is_forked(lane->channel->client))
 		eloq_segment_unmap(bulk->base, bulk->bytes);
@@ -87,6 +100,7 @@ static int bulk_open(struct client_lane *lane, enum eloq_bulk_direction directio
 	bulk->lane = lane;
 	bulk->direction = direction;
 	bulk->in_use = true;
+	bulk->needed = true;
 	r = eloq_client_ask(client, &message, ELOQ_CONTROL_BULK_OPEN, sizeof(message), NULL);
 	if (r == 0)
 		r = eloq_client_expect(client, ELOQ_CONTROL_BULK, 1, NULL);
@@ -124,20 +138,11 @@ static struct client_bulk *bulk_find_idle(struct client_lane *lane,
 	return best;
 }
 
-static unsigned bulk_count_idle(const struct client_lane *lane, enum eloq_bulk_direction direction)
+static struct client_bulk *bulk_use(struct client_bulk *bulk, bool needed)
 {
-	unsigned count = 0;
-
-	eloq_list_for_each (node, &lane->bulks[direction])
-		count += !eloq_list_entry(node, struct client_bulk, link)->in_use;
-	return count;
-}
-
-static struct client_bulk *bulk_use(struct client_bulk *bulk)
-{
-	if (bulk_is_large(bulk))
-		bulk->lane->bulk_large_idle--;
+	bulk->lane->bulk_idle_count[bulk->direction]--;
 	bulk->in_use = true;
+	bulk->needed = needed;
 	return bulk;
 }
 
@@ -155,7 +160,7 @@ struct client_bulk *eloq_bulk_acquire_open(struct client_lane *lane,
 {
 	struct client_bulk *bulk = bulk_find_idle(lane, direction, 0, true);
 
-	return bulk ? bulk_use(bulk) : NULL;
+	return bulk ? bulk_use(bulk, false) : NULL;
 }
 
 int eloq_bulk_acquire(struct client_lane *lane, enum eloq_bulk_direction direction, uint64_t bytes,
@@ -164,7 +169,7 @@ int eloq_bulk_acquire(struct client_lane *lane, enum eloq_bulk_direction directi
 	struct client_bulk *bulk = bulk_find_idle(lane, direction, bytes, false);
 
 	if (bulk) {
-		*ret_bulk = bulk_use(bulk);
+		*ret_bulk = bulk_use(bulk, true);
 		return 0;
 	}
 	if (lane->bulk_count[direction] == CLIENT_BULKS_MAX) {
@@ -182,17 +187,23 @@ int eloq_bulk_acquire(struct client_lane *lane, enum eloq_bulk_direction directi
 void eloq_bulk_release(struct client_bulk *bulk)
 {
 	struct client_lane *lane;
+	uint64_t now_ns, large_used_ns;
 
 	if (!bulk)
 		return;
 	lane = bulk->lane;
 	bulk->in_use = false;
-	if (bulk_is_large(bulk)) {
-		lane->bulk_large_idle++;
-		bulk->released_ns = eloq_client_now_ns();
-	}
-	if (bulk_count_idle(lane, bulk->direction) > CLIENT_BULKS_IDLE_MAX)
-		bulk_close(bulk_find_idle(lane, bulk->direction, 0, true));
+	lane->bulk_idle_count[bulk->direction]++;
+	if (!bulk->needed) /* it was only lent to a guess */
+		return;
+	now_ns = eloq_client_now_ns();
+	bulk->used_ns = now_ns;
+	if (!bulk_is_large(bulk))
+		return;
+	large_used_ns = lane->bulk_large_used_ns;
+	lane->bulk_large_used_ns = now_ns;
+	if (!bulk_was_used_lately(large_used_ns, now_ns))
+		bulk_close(bulk);
 }
 
 static void bulk_trim_direction(struct client_lane *lane, enum eloq_bulk_direction direction,
@@ -201,21 +212,31 @@ static void bulk_trim_direction(struct client_lane *lane, enum eloq_bulk_directi
 	eloq_list_for_each_safe (node, &lane->bulks[direction]) {
 		struct client_bulk *bulk = eloq_list_entry(node, struct client_bulk, link);
 
-		if (!bulk->in_use && bulk_is_large(bulk) &&
-		    now_ns - bulk->released_ns > CLIENT_BULK_LARGE_IDLE_NS)
+		if (!bulk->in_use && bulk_is_surplus(bulk) &&
+		    !bulk_was_used_lately(bulk->used_ns, now_ns))
 			bulk_close(bulk);
 	}
+}
+
+static bool bulk_may_have_surplus(const struct client_lane *lane)
+{
+	return lane->bulk_large_used_ns ||
+	       lane->bulk_idle_count[ELOQ_BULK_UP] > CLIENT_BULKS_IDLE_MAX ||
+	       lane->bulk_idle_count[ELOQ_BULK_DOWN] > CLIENT_BULKS_IDLE_MAX;
 }
 
 void eloq_bulk_trim(struct client_lane *lane)
 {
 	uint64_t now_ns;
 
-	if (eloq_likely(lane->bulk_large_idle == 0))
+	if (eloq_likely(!bulk_may_have_surplus(lane)))
 		return;
 	now_ns = eloq_client_now_ns();
 	bulk_trim_direction(lane, ELOQ_BULK_UP, now_ns);
 	bulk_trim_direction(lane, ELOQ_BULK_DOWN, now_ns);
+	/* All large ones that are idle went by now. */
+	if (!bulk_was_used_lately(lane->bulk_large_used_ns, now_ns))
+		lane->bulk_large_used_ns = 0;
 }
 
 void eloq_bulk_forget_all(struct client_lane *lane)

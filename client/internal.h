@@ -39,10 +39,10 @@ enum {
 	CLIENT_BULK_BYTES_MIN = 64 << 10,
 	CLIENT_BULK_BYTES_LARGE = 1 << 20,		/* longer ones are not kept for long */
 	CLIENT_BULKS_MAX = ELOQ_BULKS_PER_LANE_MAX / 2, /* of a lane and direction */
-	CLIENT_BULKS_IDLE_MAX = 2,			/* of a lane and direction */
+	CLIENT_BULKS_IDLE_MAX = 2,			/* of a lane and direction, for good */
 };
-#define CLIENT_BULK_LARGE_IDLE_NS ELOQ_NS_PER_S
-#define CLIENT_SLEEP_SLICE_NS	  (250 * ELOQ_NS_PER_MS)
+#define CLIENT_BULK_SURPLUS_IDLE_NS ELOQ_NS_PER_S
+#define CLIENT_SLEEP_SLICE_NS	    (250 * ELOQ_NS_PER_MS)
 
 static_assert((ELOQ_UNANSWERED_PER_LANE_MAX & (ELOQ_UNANSWERED_PER_LANE_MAX - 1)) == 0,
 	      "slot = id & (n - 1)");
@@ -133,7 +133,8 @@ struct client_lane {
 
 	struct eloq_list bulks[2]; /* by eloq_bulk_direction */
 	unsigned bulk_count[2];
-	unsigned bulk_large_idle;
+	unsigned bulk_idle_count[2];
+	uint64_t bulk_large_used_ns; /* when one was given back; 0: not lately */
 };
 
 struct eloq_channel {
@@ -166,8 +167,9 @@ struct client_bulk {
 	enum eloq_bulk_direction direction;
 	uint8_t *base; /* read-only for DOWN */
 	uint64_t bytes;
-	uint64_t released_ns;
+	uint64_t used_ns; /* when it was given back by one who needed it */
 	bool in_use;
+	bool needed; /* by who has it; else it went along in case */
 };
 
 /* Bulk memory of at least @bytes for one request. -EAGAIN: all are in use; errors of the daemon. */
@@ -177,7 +179,7 @@ int eloq_bulk_acquire(struct client_lane *lane, enum eloq_bulk_direction directi
 struct client_bulk *eloq_bulk_acquire_open(struct client_lane *lane,
 					   enum eloq_bulk_direction direction);
 void eloq_bulk_release(struct client_bulk *bulk); /* NULL is fine */
-/* Close large ones that have been idle for a while. */
+/* Close what is more than is kept for good, if it has been idle for a while. */
 void eloq_bulk_trim(struct client_lane *lane);
 /* Forget all; the daemon drops its side with the lane. */
 void eloq_bulk_forget_all(struct client_lane *lane);

@@ -31,6 +31,8 @@ struct scan_stream {
 	unsigned current;
 	struct client_buffer pages[2];
 	const uint8_t *at, *end; /* what is left of the current page */
+	size_t items_left;	 /* from `at` on */
+	size_t next_items;	 /* of the next page */
 	const uint8_t *half;
 	struct eloq_scan_item item;
 	bool has_item;
@@ -134,10 +136,12 @@ static int stream_check_page(struct scan_stream *stream, const struct client_buf
 	const uint8_t *p = page->data, *end = page->data + page->bytes;
 	struct eloq_scan_item item = { 0 };
 
+	stream->next_items = 0;
 	while (p < end) {
 		p = eloq_scan_get_item(p, end, &item);
 		if (!p || item.key_bytes == 0)
 			return -ELOQ_EPROTOCOL;
+		stream->next_items++;
 	}
 	if (item.key_bytes) {
 		stream->last_key = item.key;
@@ -173,25 +177,25 @@ static int stream_take_page(struct scan_stream *stream)
 	return 0;
 }
 
-/* Ask ahead once half of the page is used, unless the limit is reached before its end. */
+/* Ask ahead once half of the page is used, unless what is left of it is enough for the limit. */
 static void stream_prefetch(struct eloq_scan_cursor *cursor, struct scan_stream *stream)
 {
 	if (stream->ended || stream->request || stream->next_is_there || stream->at < stream->half)
 		return;
-	if (cursor->opts.limit && cursor->left < SCAN_STARTS_AHEAD)
+	if (cursor->left <= stream->items_left + 1)
 		return;
 	/* Failing costs only time: it is asked for again when it is needed. */
 	if (stream_start(cursor, stream, false, 0) == 0)
 		(void)eloq_flush(cursor->channel);
 }
 
-static int stream_read_item(struct eloq_scan_cursor *cursor, struct scan_stream *stream)
+static void stream_read_item(struct eloq_scan_cursor *cursor, struct scan_stream *stream)
 {
 	stream->at = eloq_scan_get_item(stream->at, stream->end, &stream->item);
 	eloq_assert(stream->at != NULL); /* the page was checked when it came */
 	stream->has_item = true;
+	stream->items_left--;
 	stream_prefetch(cursor, stream);
-	return 0;
 }
 
 static void stream_turn_page(struct scan_stream *stream)
@@ -201,6 +205,7 @@ static void stream_turn_page(struct scan_stream *stream)
 	stream->current = 1 - stream->current;
 	stream->next_is_there = false;
 	page = &stream->pages[stream->current];
+	stream->items_left = stream->next_items;
 	stream->at = page->data;
 	stream->end = page->data + page->bytes;
 	stream->half = page->data + page->bytes / 2;
@@ -213,8 +218,10 @@ static int stream_fill(struct eloq_scan_cursor *cursor, struct scan_stream *stre
 	int r = 0;
 
 	while (r == 0 && !stream->has_item) {
-		if (stream->at < stream->end)
-			return stream_read_item(cursor, stream);
+		if (stream->at < stream->end) {
+			stream_read_item(cursor, stream);
+			return 0;
+		}
 		if (stream->next_is_there) {
 			stream_turn_page(stream);
 			continue;
@@ -411,11 +418,12 @@ static int scan_fill(struct eloq_scan_cursor *cursor, uint64_t deadline_ns)
 	while (r == 0 && cursor->filled < cursor->stream_count) {
 		size_t end = eloq_min_u64(cursor->filled + SCAN_STARTS_AHEAD, cursor->stream_count);
 
-		for (size_t i = cursor->filled; r == 0 && i < end; i++) {
+		for (size_t i = cursor->filled; i < end; i++) {
 			struct scan_stream *stream = &cursor->streams[i];
 
+			/* Failing costs only time, as in stream_prefetch(). */
 			if (!stream->request && !stream->has_item && !stream->next_is_there)
-				r = stream_start(cursor, stream, false, 0);
+				(void)stream_start(cursor, stream, false, 0);
 		}
 		r = stream_fill(cursor, &cursor->streams[cursor->filled], deadline_ns);
 		if (r < 0)

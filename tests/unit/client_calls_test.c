@@ -127,7 +127,6 @@ TEST(bulk_memory_is_used_again_and_not_hoarded)
 	struct client_world world;
 	struct eloq_op_opts first = { .opts_bytes = sizeof(first), .partition_set = 1 };
 	uint8_t *value = client_world_bytes(1, 4 << 20);
-	uint64_t opened;
 
 	client_world_open(&world, NULL);
 	for (unsigned i = 0; i < 20; i++)
@@ -146,8 +145,8 @@ TEST(bulk_memory_is_used_again_and_not_hoarded)
 	for (unsigned i = 0; i < 5; i++)
 		ck_assert_int_eq(
 			eloq_put(world.channel, world.table, "k", 1, value, 4 << 20, &first), 0);
-	opened = client_world_figures(&world).bulks_opened;
-	ck_assert_uint_eq(opened, 3);
+	/* The first large one is closed at once; then they are in demand, and one serves all. */
+	ck_assert_uint_eq(client_world_figures(&world).bulks_opened, 4);
 	ck_assert_uint_ge(client_world_figures(&world).bulk_bytes, 4 << 20);
 	/* A large one that lies idle for a second goes with the next request. */
 	usleep(1100000);
