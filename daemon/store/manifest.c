@@ -146,6 +146,19 @@ static int manifest_sync_found_await(struct eloq_manifest *manifest, struct eloq
 	return r < 0 ? manifest_fail(manifest, r, "syncing what was found", reterr) : 0;
 }
 
+/* So may the absence of a manifest, if who removed it died: what no reader finds must not return.
+ */
+static int manifest_sync_absence_await(struct eloq_manifest *manifest, struct eloq_errinfo *reterr)
+{
+	int r;
+
+	if (!manifest->dir->exists)
+		return 0;
+	r = eloq_files_sync_dir_await(manifest->files, manifest->dir);
+	return r < 0 && r != -ENOENT ? manifest_fail(manifest, r, "syncing its directory", reterr)
+				     : 0;
+}
+
 static int manifest_read_await(struct eloq_manifest *manifest, struct eloq_file *file,
 			       struct eloq_errinfo *reterr)
 {
@@ -187,6 +200,11 @@ int eloq_manifest_load_await(struct eloq_manifest **ret_manifest, struct eloq_fi
 	manifest->mapper = mapper;
 	r = eloq_files_acquire_await(files, dir, ELOQ_FILES_MANIFEST, 0, false, &file);
 	if (r == -ENOENT) {
+		r = manifest_sync_absence_await(manifest, reterr);
+		if (r < 0) {
+			eloq_manifest_close_await(manifest);
+			return r;
+		}
 		dir->empty_new = true;
 		*ret_found = false;
 		*ret_manifest = manifest;
