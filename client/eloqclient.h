@@ -23,7 +23,11 @@
  * When a worker dies, calls wait until its successor serves (RESYNC); requests that had not been
  * answered are sent again. In this version a put or delete that was executed but not answered is
  * then executed twice; between clients that can matter: see docs/protocol.md, "Sent again".
- * When the daemon itself dies, waiting calls return -ELOQ_ECLOSED.
+ * When the daemon itself dies, waiting calls return -ELOQ_CLIENT_ECLOSED within a quarter of a
+ * second.
+ *
+ * After fork() the child cannot use what its parent opened (-ELOQ_CLIENT_ECLOSED); it may
+ * eloq_disconnect() that, which does not disturb the parent, and connect for itself.
  */
 #ifndef ELOQCLIENT_H
 #define ELOQCLIENT_H
@@ -161,7 +165,8 @@ uint32_t eloq_table_partition(const struct eloq_table *table, const void *key, s
 /* --- One key ------------------------------------------------------------------------------------
  */
 
-/* All may be left out by passing NULL: zeros are the defaults. */
+/* All may be left out by passing NULL: zeros are the defaults. Calls on keys of an adopted table
+ * (partitions 0) have to name a partition: -EINVAL without one. */
 struct eloq_op_opts {
 	size_t opts_bytes;	/* sizeof(struct eloq_op_opts) */
 	uint32_t partition_set; /* 1: `partition` is meant; 0: by key */
@@ -183,8 +188,11 @@ void eloq_value_free(struct eloq_value *value);
 
 /**
  * Read one key (1..eloq_key_bytes_max() bytes of any content).
- * 0; -ELOQ_CLIENT_ENOTFOUND; -EINVAL (key length); -ELOQ_CLIENT_ECORRUPT; -ETIMEDOUT;
- * -ELOQ_CLIENT_ECLOSED; -ENOMEM. Waits until the worker answers.
+ * 0; -ELOQ_CLIENT_ENOTFOUND (no such key; or the table was dropped); -EINVAL (no key, a partition
+ * that is not there, options); -ELOQ_CLIENT_ETOOLONG (key); -ELOQ_CLIENT_ECORRUPT; -EIO;
+ * -ETIMEDOUT; -ELOQ_CLIENT_ETOOMANY (no memory for a long answer); -ELOQ_CLIENT_ESTOPPED;
+ * -ELOQ_CLIENT_ECLOSED; -ENOMEM. Waits until the worker answers. A write that timed out may have
+ * been, or still be, executed.
  */
 int eloq_get(struct eloq_channel *channel, struct eloq_table *table, const void *key,
 	     size_t key_bytes, struct eloq_value *ret_value, const struct eloq_op_opts *opts);
@@ -215,8 +223,8 @@ int eloq_delete(struct eloq_channel *channel, struct eloq_table *table, const vo
 int eloq_truncate(struct eloq_channel *channel, struct eloq_table *table, uint32_t partition,
 		  const struct eloq_op_opts *opts);
 
-/* --- Several keys of one partition, atomically
- * ---------------------------------------------------- */
+/* --- Several keys of one partition, atomically --------------------------------------------------
+ */
 
 /* Collect puts and deletes; all keys must be of one partition. One thread at a time. */
 int eloq_batch_new(struct eloq_batch **ret_batch);
@@ -230,7 +238,8 @@ int eloq_batch_put(struct eloq_batch *batch, const void *key, size_t key_bytes, 
 int eloq_batch_delete(struct eloq_batch *batch, const void *key, size_t key_bytes,
 		      uint64_t timestamp);
 size_t eloq_batch_count(const struct eloq_batch *batch);
-size_t eloq_batch_bytes(const struct eloq_batch *batch); /* as sent; at most eloq_value_bytes_max */
+/* As sent (if no key came twice, else less); what is sent is at most eloq_value_bytes_max(). */
+size_t eloq_batch_bytes(const struct eloq_batch *batch);
 
 struct eloq_batch_result {
 	uint32_t applied; /* puts and deletes that took effect */
@@ -241,14 +250,16 @@ struct eloq_batch_result {
 /**
  * Apply the batch to one partition: opts->partition, or where its first key is routed to (then a
  * key that is routed elsewhere is refused: -EXDEV). All or nothing, on disk when it returns 0.
- * An empty batch returns 0. @ret_result may be NULL.
+ * An empty batch returns 0. @ret_result may be NULL. After a worker's death a batch may have been
+ * executed twice: then deletes that took effect the first time are counted as absent.
+ * opts->timestamp is meant for entries that have none of their own.
  */
 int eloq_batch_write(struct eloq_channel *channel, struct eloq_table *table,
 		     struct eloq_batch *batch, struct eloq_batch_result *ret_result,
 		     const struct eloq_op_opts *opts);
 
-/* --- Ranges
- * --------------------------------------------------------------------------------------- */
+/* --- Ranges ------------------------------------------------------------------------------------
+ */
 
 struct eloq_scan_opts {
 	size_t opts_bytes; /* sizeof(struct eloq_scan_opts) */
@@ -306,26 +317,29 @@ struct eloq_table_stat {
 int eloq_table_stat(struct eloq_channel *channel, struct eloq_table *table,
 		    struct eloq_table_stat *ret_stat);
 
-/* --- Several requests in flight: submit, poll
- * -------------------------------------------------------- */
+/* --- Several requests in flight: submit, poll --------------------------------------------------
+ */
 
+/* Names for what can be submitted, for applications that keep a record of it. */
 enum eloq_async_op { ELOQ_ASYNC_GET = 1, ELOQ_ASYNC_PUT = 2, ELOQ_ASYNC_DELETE = 3 };
 
 /* What came back for one submitted request. */
 struct eloq_completion {
 	void *arg;	   /* as given at submission */
 	int result;	   /* as the blocking call would return */
-	const void *value; /* of a get; valid until the next call on this channel */
+	const void *value; /* of a get; valid until the next eloq_poll(); a zero byte follows it */
 	size_t value_bytes;
 	uint64_t timestamp;
 	uint64_t expire_ms;
 };
 
 /**
- * Start a request; key and value are copied. Invisible to the worker until eloq_flush() or
- * eloq_poll(). -EAGAIN: too many in flight on this lane, poll first. Errors of arguments as the
- * blocking calls. Results come in any order over keys; writes of one channel to one key take
- * effect in the order of submission.
+ * Start a request; key and value are copied. Invisible to the worker until eloq_flush(),
+ * eloq_poll() or a blocking call. -EAGAIN: too many in flight on this lane, poll first. Errors of
+ * arguments as the blocking calls. Results come in any order over keys; writes of one channel to
+ * one key take effect in the order of submission. Each submission that returned 0 is returned by
+ * eloq_poll() once, with -ETIMEDOUT if its time was over. Never waits for a worker; the first
+ * request to a shard, and those with values too long for the ring, may wait for the supervisor.
  */
 int eloq_submit_get(struct eloq_channel *channel, struct eloq_table *table, const void *key,
 		    size_t key_bytes, void *arg, const struct eloq_op_opts *opts);
@@ -344,7 +358,8 @@ int eloq_flush(struct eloq_channel *channel);
 /**
  * Flush, then collect up to @completions_max results, waiting up to @timeout_ns for the first one
  * (0: do not wait; UINT64_MAX: as long as it takes). Returns how many (0: none yet, or none in
- * flight); -ELOQ_CLIENT_ECLOSED.
+ * flight). When the daemon is gone everything in flight completes with -ELOQ_CLIENT_ECLOSED; once
+ * nothing is left that is the result.
  */
 int eloq_poll(struct eloq_channel *channel, struct eloq_completion *ret_completions,
 	      unsigned completions_max, uint64_t timeout_ns);
@@ -352,8 +367,8 @@ int eloq_poll(struct eloq_channel *channel, struct eloq_completion *ret_completi
 /* Requests submitted and not yet returned by eloq_poll(). */
 size_t eloq_in_flight(const struct eloq_channel *channel);
 
-/* --- Looking at the daemon
- * ---------------------------------------------------------------------------- */
+/* --- Looking at the daemon ---------------------------------------------------------------------
+ */
 
 /* Round trip through every shard's worker; the slowest in ns. */
 int eloq_ping(struct eloq_channel *channel, uint64_t *ret_ns);

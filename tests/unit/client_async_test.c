@@ -292,7 +292,7 @@ TEST(many_long_values_in_flight_share_little_bulk_memory)
 		gets += (unsigned)n;
 	}
 	ck_assert_uint_eq(gets, 40);
-	/* None was opened twice, and after a second few are left. */
+	/* Both lanes at their bound, and nothing closed to be opened again; then few are left. */
 	figures = client_world_figures(&world);
 	ck_assert_uint_le(figures.bulks_opened, 2 * ELOQ_BULKS_PER_LANE_MAX);
 	usleep(1100000);
