@@ -53,11 +53,13 @@ static inline void eloq_ring_put_payload(uint8_t *p, const void *key, size_t key
 
 /*
  * Copies foreign memory to private memory, reading it once: the barrier keeps the compiler from
- * fetching a value from @from again where the copy is used, when it may have been rewritten.
+ * fetching a value from @from again where the copy is used, when it may have been rewritten. @to
+ * may be NULL if there are no bytes.
  */
 static inline void eloq_ring_copy_in(void *to, const uint8_t *from, size_t bytes)
 {
-	memcpy(to, from, bytes);
+	if (bytes)
+		memcpy(to, from, bytes);
 	__asm__ volatile("" ::: "memory");
 }
 
