@@ -354,7 +354,7 @@ def test(runner, pattern, quick):
     clang = [p for p in selected if p.kind == "unit"] if quick and not pattern else selected
 
     if everything:
-        runner.step("lint", [str(ROOT / "dev"), "lint", *(["--no-tidy"] if quick else [])])
+        runner.step("lint", [str(ROOT / "dev"), "lint", "--no-tidy"])
     run_variant(runner, "asan", selected, everything, test_name)
     run_variant(runner, "clang-debug", clang, everything, test_name)
     run_variant(runner, "tsan", races, False, test_name, without_address_randomization())
