@@ -44,8 +44,9 @@ enum {
 enum {
 	ELOQ_TASKS_MAX = 1024,
 	ELOQ_TASK_STACK_BYTES = 64 << 10,
-	ELOQ_IO_DEPTH_MAX = 1024, /* requests in flight to the back-end */
-	ELOQ_IO_FILES_MAX = 4096, /* open files of a back-end */
+	ELOQ_IO_DEPTH_MAX = 1024,   /* requests in flight to the back-end */
+	ELOQ_IO_FILES_MAX = 4096,   /* open files of a back-end */
+	ELOQ_IO_REGIONS_MAX = 4096, /* registered regions of memory of a back-end */
 	ELOQ_POOL_THREADS_DEFAULT = 4,
 	ELOQ_TURN_REQUESTS_MAX = 128,
 	ELOQ_TURN_LANE_REQUESTS_MAX = 32,

@@ -53,7 +53,10 @@ struct eloq_io_ops {
 	int (*list)(struct eloq_io *io, struct eloq_io_file *dir, const char *path,
 		    int (*each)(void *arg, const char *name, bool is_directory), void *arg);
 
+	/* All three NULL: to this back-end all memory is alike. */
+	int (*can_register_memory)(struct eloq_io *io, void *base, size_t bytes);
 	int (*register_memory)(struct eloq_io *io, void *base, size_t bytes);
+	size_t (*forget_memory)(struct eloq_io *io, void *base, size_t bytes); /* bytes forgotten */
 	int (*hold)(struct eloq_io *io, int fd);
 	int (*poll_start)(struct eloq_io *io, struct eloq_io_poll *poll);
 	void (*poll_stop)(struct eloq_io *io, struct eloq_io_poll *poll);
@@ -160,5 +163,30 @@ static inline struct eloq_io_poll_slot *eloq_io_polls_of(const struct eloq_io_po
 uint64_t eloq_io_polls_token(const struct eloq_io_polls *polls,
 			     const struct eloq_io_poll_slot *slot);
 struct eloq_io_poll_slot *eloq_io_polls_find(const struct eloq_io_polls *polls, uint64_t token);
+
+/*
+ * io_regions.c: which registered region a buffer lies in. A region has a slot, 0..max-1, from when
+ * it is added until it is removed.
+ */
+struct eloq_io_region {
+	uintptr_t begin, end;
+	uint32_t slot;
+};
+
+struct eloq_io_regions {
+	struct eloq_io_region *sorted;
+	unsigned count, max;
+};
+
+int eloq_io_regions_init(struct eloq_io_regions *regions, unsigned max);
+void eloq_io_regions_fini(struct eloq_io_regions *regions);
+
+/* The slot of the new region, or -ELOQ_ETOOMANY. */
+int eloq_io_regions_add(struct eloq_io_regions *regions, const void *base, size_t bytes);
+/* Remove one of the regions in [base, base + bytes): its slot and size, or -1 if there is none. */
+int eloq_io_regions_remove(struct eloq_io_regions *regions, const void *base, size_t bytes,
+			   size_t *ret_bytes);
+/* The slot of the region that has all of [buf, buf + bytes), or -1. */
+int eloq_io_regions_find(const struct eloq_io_regions *regions, const void *buf, size_t bytes);
 
 #endif

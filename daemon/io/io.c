@@ -135,9 +135,31 @@ const struct eloq_io_stats *eloq_io_stats(const struct eloq_io *io)
 	return &io->stats;
 }
 
+int eloq_io_can_register_memory(struct eloq_io *io, void *base, size_t bytes)
+{
+	if (!io->ops->can_register_memory)
+		return 0;
+	return io->ops->can_register_memory(io, base, bytes);
+}
+
 int eloq_io_register_memory(struct eloq_io *io, void *base, size_t bytes)
 {
-	return io->ops->register_memory(io, base, bytes);
+	int r;
+
+	if (!io->ops->register_memory)
+		return 0;
+	if (bytes == 0 || bytes > ELOQ_IO_REGION_BYTES_MAX)
+		return -EINVAL;
+	r = io->ops->register_memory(io, base, bytes);
+	if (r == 0)
+		io->stats.registered_bytes += bytes;
+	return r;
+}
+
+void eloq_io_forget_memory(struct eloq_io *io, void *base, size_t bytes)
+{
+	if (io->ops->forget_memory)
+		io->stats.registered_bytes -= io->ops->forget_memory(io, base, bytes);
 }
 
 int eloq_io_hold(struct eloq_io *io, int fd)

@@ -108,6 +108,7 @@ struct eloq_io_stats {
 	uint64_t others;
 	uint64_t errors; /* failed requests, but for -ENOENT and -EEXIST */
 	uint64_t in_flight, in_flight_bytes_write;
+	uint64_t registered_bytes; /* of memory, now */
 };
 
 /**
@@ -126,10 +127,32 @@ const char *eloq_io_backend_name(const struct eloq_io *io);
 const struct eloq_io_stats *eloq_io_stats(const struct eloq_io *io);
 
 /*
- * Tell the back-end of memory that buffers will come from: faster with uring. Once, at start.
- * Fails with -ENOMEM where the memlock limit is too low; then all works as before, unregistered.
+ * Registered memory: buffers that lie in one region as a whole are faster with uring, all others
+ * (also one across two regions) work as well. Registering pins a region, which touches every page
+ * of it; so register a large one piece by piece as it comes into use. Back-ends but uring ignore
+ * all this and answer 0.
+ */
+enum { ELOQ_IO_REGION_BYTES_MAX = 1 << 30 }; /* the kernel takes no larger one */
+
+/*
+ * Whether memory of this size could be registered: 0; -ENOMEM: the memlock limit of this process is
+ * too low for all of it; -EOPNOTSUPP: the kernel has no means. Touches and changes nothing. A limit
+ * that several processes of a user exhaust together shows only when registering.
+ */
+int eloq_io_can_register_memory(struct eloq_io *io, void *base, size_t bytes);
+
+/*
+ * Register a region, disjoint from the others. It must stay mapped until it is forgotten.
+ * -ENOMEM: memlock limit; -EINVAL: size; -EOPNOTSUPP; -ELOQ_ETOOMANY beyond ELOQ_IO_REGIONS_MAX.
+ * Whatever the answer, I/O from and to the region works.
  */
 int eloq_io_register_memory(struct eloq_io *io, void *base, size_t bytes);
+
+/*
+ * Forget the regions within [base, base + bytes), before the memory is unmapped or freed: the
+ * kernel would go on using the old pages at these addresses. No I/O of theirs may be in flight.
+ */
+void eloq_io_forget_memory(struct eloq_io *io, void *base, size_t bytes);
 
 /*
  * Keep an open file description alive until the last I/O of this process has ended, even if the

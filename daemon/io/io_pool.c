@@ -280,12 +280,6 @@ static void pool_file_event(struct eloq_io *io ELOQ_UNUSED, struct eloq_io_file 
 {
 }
 
-static int pool_register_memory(struct eloq_io *io ELOQ_UNUSED, void *base ELOQ_UNUSED,
-				size_t bytes ELOQ_UNUSED)
-{
-	return 0;
-}
-
 static int pool_hold(struct eloq_io *io ELOQ_UNUSED, int fd ELOQ_UNUSED)
 {
 	return 0;
@@ -344,7 +338,6 @@ static const struct eloq_io_ops pool_ops = {
 	.file_opened = pool_file_event,
 	.file_closing = pool_file_event,
 	.list = eloq_io_plain_list,
-	.register_memory = pool_register_memory,
 	.hold = pool_hold,
 	.poll_start = pool_poll_start,
 	.poll_stop = pool_poll_stop,

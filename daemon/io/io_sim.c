@@ -212,12 +212,6 @@ static int sim_list(struct eloq_io *io, struct eloq_io_file *dir, const char *pa
 	return eloq_simfs_list(&sim->disk->fs, sim_handle(sim, dir)->node, path, each, arg);
 }
 
-static int sim_register_memory(struct eloq_io *io ELOQ_UNUSED, void *base ELOQ_UNUSED,
-			       size_t bytes ELOQ_UNUSED)
-{
-	return 0;
-}
-
 /* @fd names a lock; who did not wait for its last owner is broken. */
 static int sim_hold(struct eloq_io *io, int fd)
 {
@@ -266,7 +260,6 @@ static const struct eloq_io_ops sim_ops = {
 	.file_opened = sim_file_event,
 	.file_closing = sim_file_event,
 	.list = sim_list,
-	.register_memory = sim_register_memory,
 	.hold = sim_hold,
 	.poll_start = sim_poll_start,
 	.poll_stop = sim_poll_stop,

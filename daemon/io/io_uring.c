@@ -5,8 +5,9 @@
  * io_uring_enter that also waits and collects. With DEFER_TASKRUN completions are worked off inside
  * that call only, so a turn with nothing to submit and nothing announced makes no system call.
  * Files are registered (slot ELOQ_IO_HOLDS_MAX + number of the handle) and so is the memory of
- * eloq_io_register_memory(): both save work for each I/O. What the ring cannot do on every kernel
- * we run on (truncate, size) is a plain call.
+ * eloq_io_register_memory() (slot: io_regions.c): both save work for each I/O. Both tables start
+ * empty and are filled as things come into use. What the ring cannot do on every kernel we run on
+ * (truncate, size) is a plain call.
  *
  * A doorbell is a multishot, edge-triggered poll. Where a poll stands:
  *
@@ -33,13 +34,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 
 enum {
 	URING_ENTRIES_MIN = 32,
 	URING_CQ_FACTOR = 4,
-	URING_REGION_BYTES = 1 << 30, /* the kernel takes no larger piece of memory */
-	URING_REGIONS_MAX = 1024,
 	URING_TABLE_SLOTS = ELOQ_IO_HOLDS_MAX + ELOQ_IO_FILES_MAX,
 };
 
@@ -64,8 +64,7 @@ struct uring {
 	struct eloq_list polls_to_cancel; /* forgotten already */
 	unsigned table_slots;		  /* of registered files */
 	unsigned holds;
-	const char *memory;
-	size_t memory_bytes;
+	struct eloq_io_regions regions; /* of registered memory; max is 0 where that is refused */
 };
 
 static struct uring *uring_of(struct eloq_io *io)
@@ -99,18 +98,6 @@ static void uring_set_file(struct io_uring_sqe *sqe, const struct eloq_io_file *
 		sqe->flags |= IOSQE_FIXED_FILE;
 }
 
-/* The registered region that has all of [buf, buf + bytes), or -1. */
-static int uring_region(const struct uring *u, const char *buf, size_t bytes)
-{
-	size_t at = (size_t)((uintptr_t)buf - (uintptr_t)u->memory);
-
-	if (at >= u->memory_bytes || bytes > u->memory_bytes - at || bytes == 0)
-		return -1;
-	if (at / URING_REGION_BYTES != (at + bytes - 1) / URING_REGION_BYTES)
-		return -1;
-	return (int)(at / URING_REGION_BYTES);
-}
-
 static void uring_prep_transfer(const struct uring *u, struct io_uring_sqe *sqe,
 				const struct eloq_io_req *req)
 {
@@ -118,7 +105,7 @@ static void uring_prep_transfer(const struct uring *u, struct io_uring_sqe *sqe,
 	uint32_t bytes = eloq_io_attempt_bytes(req);
 	uint64_t offset = req->offset + req->done_bytes;
 	int fd = uring_fd(req->file);
-	int region = uring_region(u, buf, bytes);
+	int region = eloq_io_regions_find(&u->regions, buf, bytes);
 
 	if (req->op == ELOQ_IO_READ) {
 		if (region >= 0)
@@ -466,32 +453,56 @@ static int uring_hold(struct eloq_io *io, int fd)
 	return 0;
 }
 
+/* @bytes 0: the slot becomes empty. */
+static int uring_buffer_set(struct uring *u, int slot, void *base, size_t bytes)
+{
+	const struct iovec iov = { .iov_base = bytes ? base : NULL, .iov_len = bytes };
+	int r = io_uring_register_buffers_update_tag(&u->ring, (unsigned)slot, &iov, NULL, 1);
+
+	if (r == 1)
+		return 0;
+	return r < 0 ? r : -EIO;
+}
+
+/* Locked memory has the same limit as registered memory, and ONFAULT touches none of it. */
+static int uring_can_register_memory(struct eloq_io *io, void *base, size_t bytes)
+{
+	if (uring_of(io)->regions.max == 0)
+		return -EOPNOTSUPP;
+	if (mlock2(base, bytes, MLOCK_ONFAULT) < 0)
+		return -ENOMEM;
+	(void)munlock(base, bytes);
+	return 0;
+}
+
 static int uring_register_memory(struct eloq_io *io, void *base, size_t bytes)
 {
 	struct uring *u = uring_of(io);
-	size_t regions = bytes / URING_REGION_BYTES + (bytes % URING_REGION_BYTES != 0);
-	struct iovec *iov;
-	int r;
+	int slot, r;
 
-	eloq_assert(u->memory_bytes == 0);
-	if (regions < 1 || regions > URING_REGIONS_MAX)
-		return -EINVAL;
-	iov = calloc(regions, sizeof(*iov));
-	if (!iov)
-		return -ENOMEM;
-	for (size_t i = 0; i < regions; i++) {
-		size_t at = i * URING_REGION_BYTES;
-
-		iov[i].iov_base = (char *)base + at;
-		iov[i].iov_len = eloq_min_u64(bytes - at, URING_REGION_BYTES);
-	}
-	r = io_uring_register_buffers(&u->ring, iov, (unsigned)regions);
-	free(iov);
+	if (u->regions.max == 0)
+		return -EOPNOTSUPP;
+	slot = eloq_io_regions_add(&u->regions, base, bytes);
+	if (slot < 0)
+		return slot;
+	r = uring_buffer_set(u, slot, base, bytes);
 	if (r < 0)
-		return r;
-	u->memory = base;
-	u->memory_bytes = bytes;
-	return 0;
+		(void)eloq_io_regions_remove(&u->regions, base, bytes, &bytes);
+	return r;
+}
+
+static size_t uring_forget_memory(struct eloq_io *io, void *base, size_t bytes)
+{
+	struct uring *u = uring_of(io);
+	size_t region_bytes, forgotten_bytes = 0;
+	int slot;
+
+	while ((slot = eloq_io_regions_remove(&u->regions, base, bytes, &region_bytes)) >= 0) {
+		/* Should this fail, the old pages stay pinned until the slot is next used. */
+		(void)uring_buffer_set(u, slot, NULL, 0);
+		forgotten_bytes += region_bytes;
+	}
+	return forgotten_bytes;
 }
 
 /* ---- opening and closing ---------------------------------------------------------------- */
@@ -520,7 +531,7 @@ static int uring_setup(struct io_uring *ring, unsigned depth)
 	return r;
 }
 
-static int uring_make_table(struct uring *u)
+static int uring_make_file_table(struct uring *u)
 {
 	struct rlimit files;
 	unsigned slots = URING_TABLE_SLOTS;
@@ -536,13 +547,23 @@ static int uring_make_table(struct uring *u)
 	return 0;
 }
 
+/* All works without one, if slower. */
+static int uring_make_region_table(struct uring *u)
+{
+	if (io_uring_register_buffers_sparse(&u->ring, ELOQ_IO_REGIONS_MAX) < 0)
+		return 0;
+	return eloq_io_regions_init(&u->regions, ELOQ_IO_REGIONS_MAX);
+}
+
 static void uring_close(struct eloq_io *io)
 {
 	struct uring *u = uring_of(io);
 
 	/* The ring itself is taken down in the background; what it holds shall be free now. */
 	(void)io_uring_unregister_files(&u->ring);
+	(void)io_uring_unregister_buffers(&u->ring);
 	io_uring_queue_exit(&u->ring);
+	eloq_io_regions_fini(&u->regions);
 	eloq_io_polls_fini(&u->polls);
 	eloq_io_fini(&u->io);
 	free(u);
@@ -557,7 +578,9 @@ static const struct eloq_io_ops uring_ops = {
 	.file_opened = uring_file_opened,
 	.file_closing = uring_file_closing,
 	.list = eloq_io_plain_list,
+	.can_register_memory = uring_can_register_memory,
 	.register_memory = uring_register_memory,
+	.forget_memory = uring_forget_memory,
 	.hold = uring_hold,
 	.poll_start = uring_poll_start,
 	.poll_stop = uring_poll_stop,
@@ -583,9 +606,11 @@ int eloq_io_uring_open(struct eloq_io **ret_io, const struct eloq_io_opts *opts,
 		r = eloq_fail_errno(reterr, r, "io_uring");
 		goto fail;
 	}
-	r = uring_make_table(u);
+	r = uring_make_file_table(u);
+	if (r == 0)
+		r = uring_make_region_table(u);
 	if (r < 0) {
-		r = eloq_fail_errno(reterr, r, "io_uring: table of registered files");
+		r = eloq_fail_errno(reterr, r, "io_uring: tables of registered files and memory");
 		goto fail_ring;
 	}
 	*ret_io = &u->io;

@@ -34,6 +34,13 @@ enum { USE_INDEX = 8, USE_DATA_FIRST = 1, USE_DATA_MAX = 3 };
 /* Pages of scans and commits may crowd out others up to one frame in so many. */
 enum { PROBATION_SHARE = 8 };
 
+/*
+ * Frames come into use in ascending order and are registered in chunks of this size: half a
+ * millisecond's work for the kernel, which the shard waits for. Of a large cache the chunks are
+ * larger, so that they need no more than half of the regions there are.
+ */
+enum { CHUNK_BYTES_MIN = 1 << 20, CHUNKS_MAX = ELOQ_IO_REGIONS_MAX / 2 };
+
 enum page_state { PAGE_FREE, PAGE_FILLING, PAGE_READY, PAGE_FAILED };
 
 /* Why a page could not be had, in the order of finding out. */
@@ -77,6 +84,8 @@ struct eloq_cache {
 	uint64_t pages;
 	uint64_t hits, misses, evictions;
 	struct eloq_waitq unpinned; /* waiting for any frame */
+	uint32_t chunk_frames;
+	bool is_registering;
 };
 
 /* --- Opening and closing ---------------------------------------------------------------------- */
@@ -100,6 +109,26 @@ static size_t cache_region_bytes(const struct eloq_cache *cache)
 	return (size_t)cache->frame_count * cache->opts.page_bytes;
 }
 
+static uint32_t cache_chunk_frames(const struct eloq_cache *cache)
+{
+	return (uint32_t)eloq_max_u64(CHUNK_BYTES_MIN / cache->opts.page_bytes,
+				      cache->frame_count / CHUNKS_MAX + 1);
+}
+
+/* A worker's log is written at its start, so this is said before the first chunk is due. */
+static const char *cache_registration_note(const struct eloq_cache *cache)
+{
+	switch (eloq_io_can_register_memory(cache->io, cache->region, cache_region_bytes(cache))) {
+	case 0:
+		return NULL;
+	case -ENOMEM:
+		return "the page cache cannot be registered with the kernel as a whole, the rest "
+		       "is used unregistered: raise the memlock limit (LimitMEMLOCK=)";
+	default:
+		return "the page cache is used unregistered: the kernel refused a table for it";
+	}
+}
+
 int eloq_cache_open(struct eloq_cache **ret_cache, const struct eloq_cache_opts *opts,
 		    struct eloq_io *io, struct eloq_files *files, const char **ret_note)
 {
@@ -115,6 +144,8 @@ int eloq_cache_open(struct eloq_cache **ret_cache, const struct eloq_cache_opts 
 	cache->io = io;
 	cache->files = files;
 	cache->frame_count = (uint32_t)frame_count;
+	cache->chunk_frames = cache_chunk_frames(cache);
+	cache->is_registering = true;
 	cache->bucket_count = 1;
 	while (cache->bucket_count < cache->frame_count)
 		cache->bucket_count *= 2;
@@ -127,10 +158,7 @@ int eloq_cache_open(struct eloq_cache **ret_cache, const struct eloq_cache_opts 
 		return -ENOMEM;
 	}
 	if (ret_note)
-		*ret_note = NULL;
-	if (eloq_io_register_memory(io, cache->region, cache_region_bytes(cache)) < 0 && ret_note)
-		*ret_note = "the page cache could not be registered with the kernel and is used "
-			    "unregistered: raise the memlock limit (LimitMEMLOCK=)";
+		*ret_note = cache_registration_note(cache);
 	*ret_cache = cache;
 	return 0;
 }
@@ -141,6 +169,7 @@ void eloq_cache_close(struct eloq_cache *cache)
 		return;
 	for (uint32_t i = 0; i < cache->frames_touched; i++)
 		eloq_assert(cache->frames[i].pins == 0);
+	eloq_io_forget_memory(cache->io, cache->region, cache_region_bytes(cache));
 	cache_unmap(cache->region, cache_region_bytes(cache));
 	cache_unmap(cache->frames, cache->frame_count * sizeof(*cache->frames));
 	cache_unmap(cache->buckets, cache->bucket_count * sizeof(*cache->buckets));
@@ -306,12 +335,25 @@ static struct eloq_page *cache_victim(struct eloq_cache *cache)
 	return page;
 }
 
+/* Registers the chunk that the next frame never used begins. Refused once, it would be again. */
+static void cache_register_chunk(struct eloq_cache *cache)
+{
+	uint32_t page_bytes = cache->opts.page_bytes;
+	uint32_t frames_left = cache->frame_count - cache->frames_touched;
+	size_t bytes = eloq_min_u64(cache->chunk_frames, frames_left) * page_bytes;
+	uint8_t *chunk = cache->region + (size_t)cache->frames_touched * page_bytes;
+
+	cache->is_registering = eloq_io_register_memory(cache->io, chunk, bytes) == 0;
+}
+
 /* A frame to fill: one that was freed, one never used, or one whose page goes. */
 static struct eloq_page *cache_take_frame(struct eloq_cache *cache)
 {
 	struct eloq_page *page;
 
 	if (cache->free == 0 && cache->frames_touched < cache->frame_count) {
+		if (cache->is_registering && cache->frames_touched % cache->chunk_frames == 0)
+			cache_register_chunk(cache);
 		page = &cache->frames[cache->frames_touched];
 		page->bytes =
 			cache->region + (size_t)cache->frames_touched * cache->opts.page_bytes;

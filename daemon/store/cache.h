@@ -39,7 +39,11 @@ struct eloq_cache_opts {
 
 enum { ELOQ_CACHE_FRAMES_MIN = 64 }; /* @opts->bytes is at least so many pages, else -EINVAL */
 
-/* *ret_note: NULL or a line to log when the memory could not be registered with @io. */
+/*
+ * Memory is touched, and registered with @io, when it comes into use. *ret_note: NULL or a line to
+ * log when @io does not take all of it; should it refuse later nevertheless, the cache goes on
+ * unregistered from there (eloq_io_stats: registered_bytes) and says nothing.
+ */
 int eloq_cache_open(struct eloq_cache **ret_cache, const struct eloq_cache_opts *opts,
 		    struct eloq_io *io, struct eloq_files *files, const char **ret_note);
 void eloq_cache_close(struct eloq_cache *cache); /* nothing may be pinned */

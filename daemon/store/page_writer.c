@@ -34,9 +34,11 @@ struct extent {
 	uint8_t *bytes;
 	uint64_t first; /* file page */
 	uint32_t pages;
+	bool is_touched;
 };
 
 struct eloq_extents {
+	struct eloq_io *io;
 	uint8_t *memory;
 	uint32_t page_bytes;
 	uint32_t extent_pages;
@@ -63,8 +65,13 @@ struct eloq_page_writer {
 
 /* --- The pool --------------------------------------------------------------------------------- */
 
-int eloq_extents_open(struct eloq_extents **ret_extents, uint32_t page_bytes, uint32_t extent_pages,
-		      uint32_t extent_count)
+static size_t extents_bytes(const struct eloq_extents *pool)
+{
+	return (size_t)pool->page_bytes * pool->extent_pages * pool->extent_count;
+}
+
+int eloq_extents_open(struct eloq_extents **ret_extents, struct eloq_io *io, uint32_t page_bytes,
+		      uint32_t extent_pages, uint32_t extent_count)
 {
 	size_t extent_bytes = (size_t)page_bytes * extent_pages;
 	struct eloq_extents *pool;
@@ -75,11 +82,12 @@ int eloq_extents_open(struct eloq_extents **ret_extents, uint32_t page_bytes, ui
 	pool = calloc(1, sizeof(*pool) + extent_count * sizeof(pool->extents[0]));
 	if (!pool)
 		return -ENOMEM;
+	pool->io = io;
 	pool->page_bytes = page_bytes;
 	pool->extent_pages = extent_pages;
 	pool->extent_count = extent_count;
 	pool->free_count = extent_count;
-	pool->memory = aligned_alloc(ELOQ_IO_ALIGN, extent_bytes * extent_count);
+	pool->memory = aligned_alloc(ELOQ_IO_ALIGN, extents_bytes(pool));
 	if (!pool->memory) {
 		free(pool);
 		return -ENOMEM;
@@ -100,6 +108,7 @@ void eloq_extents_close(struct eloq_extents *extents)
 	if (!extents)
 		return;
 	eloq_assert(extents->free_count == extents->extent_count);
+	eloq_io_forget_memory(extents->io, extents->memory, extents_bytes(extents));
 	free(extents->memory);
 	free(extents);
 }
@@ -107,11 +116,19 @@ void eloq_extents_close(struct eloq_extents *extents)
 static struct extent *extents_take_await(struct eloq_extents *pool)
 {
 	struct eloq_list *node;
+	struct extent *extent;
 
 	while ((node = eloq_list_pop_front(&pool->free)) == NULL)
 		eloq_waitq_await(&pool->freed);
 	pool->free_count--;
-	return eloq_list_entry(node, struct extent, link);
+	extent = eloq_list_entry(node, struct extent, link);
+	if (!extent->is_touched) {
+		/* Refused, it is only slower. */
+		(void)eloq_io_register_memory(pool->io, extent->bytes,
+					      (size_t)pool->page_bytes * pool->extent_pages);
+		extent->is_touched = true;
+	}
+	return extent;
 }
 
 static void extents_give_back(struct eloq_extents *pool, struct extent *extent)

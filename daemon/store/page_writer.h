@@ -21,9 +21,10 @@ struct eloq_page_writer;
 
 struct eloq_extents; /* the pool: page-aligned buffers of extent_pages pages each */
 
-int eloq_extents_open(struct eloq_extents **ret_extents, uint32_t page_bytes, uint32_t extent_pages,
-		      uint32_t extent_count);
-void eloq_extents_close(struct eloq_extents *extents);
+/* An extent's memory is registered with @io when the extent is first used. */
+int eloq_extents_open(struct eloq_extents **ret_extents, struct eloq_io *io, uint32_t page_bytes,
+		      uint32_t extent_pages, uint32_t extent_count);
+void eloq_extents_close(struct eloq_extents *extents); /* all writers are closed; NULL is fine */
 
 /* One writer for one change. */
 int eloq_page_writer_open(struct eloq_page_writer **ret_writer, struct eloq_extents *extents,

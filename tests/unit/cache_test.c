@@ -10,6 +10,8 @@
 #include "tests/unit/task_world.h"
 
 #include <errno.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 
 enum { SHIFT = 8, FILE_PAGES = 1 << SHIFT, FRAMES = ELOQ_CACHE_FRAMES_MIN, DISK_PAGES = 1024 };
 
@@ -46,15 +48,24 @@ static uint64_t page_number(const struct eloq_page *page)
 	return eloq_get_u64(view.value);
 }
 
+static struct eloq_cache *open_cache(const struct cache_world *c, uint64_t frames,
+				     const char **ret_note)
+{
+	const struct eloq_cache_opts opts = { .bytes = frames * PAGE,
+					      .page_bytes = PAGE,
+					      .pages_per_file_shift = SHIFT,
+					      .verify_checksums = true };
+	struct eloq_cache *cache;
+
+	ck_assert_int_eq(eloq_cache_open(&cache, &opts, c->w->io.io, c->files, ret_note), 0);
+	return cache;
+}
+
 static struct cache_world cache_begin(struct task_world *w)
 {
 	const struct eloq_files_opts files_opts = { .files_max = 16,
 						    .page_bytes = PAGE,
 						    .pages_per_file_shift = SHIFT };
-	const struct eloq_cache_opts opts = { .bytes = (uint64_t)FRAMES * PAGE,
-					      .page_bytes = PAGE,
-					      .pages_per_file_shift = SHIFT,
-					      .verify_checksums = true };
 	struct cache_world c = { .w = w, .dir = make_partition(w, "t.0", 1) };
 	uint8_t *pages = aligned((size_t)FILE_PAGES * PAGE);
 	const char *note;
@@ -69,7 +80,7 @@ static struct cache_world cache_begin(struct task_world *w)
 	}
 	free(pages);
 	ck_assert_int_eq(eloq_files_open(&c.files, &files_opts, w->io.io), 0);
-	ck_assert_int_eq(eloq_cache_open(&c.cache, &opts, w->io.io, c.files, &note), 0);
+	c.cache = open_cache(&c, FRAMES, &note);
 	return c;
 }
 
@@ -86,6 +97,7 @@ static void cache_end(struct cache_world *c)
 	ck_assert_uint_le(stats.pages, FRAMES);
 	ck_assert_uint_eq(stats.pages_max, FRAMES);
 	eloq_cache_close(c->cache);
+	ck_assert_uint_eq(eloq_io_stats(c->w->io.io)->registered_bytes, 0);
 	ck_assert_int_eq(eloq_files_close_dir_await(c->files, &c->dir), 0);
 	eloq_files_close(c->files);
 }
@@ -417,6 +429,105 @@ TASK_TEST(too_small_a_budget_is_refused)
 	struct eloq_cache *cache;
 
 	ck_assert_int_eq(eloq_cache_open(&cache, &opts, w->io.io, NULL, NULL), -EINVAL);
+}
+
+enum { MANY_FRAMES = 4096, CHUNK_FRAMES = (1 << 20) / PAGE };
+
+static unsigned resident_pages(const uint8_t *base)
+{
+	static unsigned char is_resident[MANY_FRAMES];
+	unsigned count = 0;
+
+	ck_assert_int_eq(mincore((void *)(uintptr_t)base, (size_t)MANY_FRAMES * PAGE, is_resident),
+			 0);
+	for (int i = 0; i < MANY_FRAMES; i++)
+		count += is_resident[i] & 1;
+	return count;
+}
+
+/* Frames come in ascending order, so the first one's bytes are where the region begins. */
+TASK_TEST(memory_is_touched_and_registered_no_more_than_a_chunk_ahead_of_use)
+{
+	static const unsigned steps[] = { 1, 2, CHUNK_FRAMES, CHUNK_FRAMES + 1, 700 };
+	CACHE_BEGIN(c, w);
+	struct eloq_cache *small = c.cache;
+	const uint8_t *base = NULL;
+	unsigned used = 0;
+	const char *note;
+
+	ck_assert_int_eq(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0), 0);
+	c.cache = open_cache(&c, MANY_FRAMES, &note);
+	ck_assert_uint_eq(eloq_io_stats(w->io.io)->registered_bytes, 0);
+	for (unsigned i = 0; i < ELOQ_ARRAY_SIZE(steps); i++) {
+		unsigned chunked =
+			(steps[i] + CHUNK_FRAMES - 1) / CHUNK_FRAMES * (unsigned)CHUNK_FRAMES;
+
+		for (; used < steps[i]; used++) {
+			struct eloq_page *page = read_page(&c, used, ELOQ_PAGE_POINT);
+
+			base = base ? base : eloq_page_bytes(page);
+			ck_assert_ptr_eq(eloq_page_bytes(page), base + (size_t)used * PAGE);
+			ck_assert_uint_eq(page_number(page), used);
+			eloq_cache_unpin(c.cache, page);
+		}
+		ck_assert_uint_ge(resident_pages(base), used);
+		ck_assert_uint_le(resident_pages(base), chunked);
+		if (w->io.kind == &uring && !note)
+			ck_assert_uint_eq(eloq_io_stats(w->io.io)->registered_bytes,
+					  (uint64_t)chunked * PAGE);
+	}
+	eloq_cache_close(c.cache);
+	c.cache = small;
+	cache_end(&c);
+}
+
+/* A back-end whose limit is reached with the second chunk. */
+static struct {
+	unsigned calls;
+	size_t bytes;
+} limited;
+
+static int limited_can_register(struct eloq_io *io ELOQ_UNUSED, void *base ELOQ_UNUSED,
+				size_t bytes)
+{
+	ck_assert_uint_eq(bytes, (size_t)MANY_FRAMES * PAGE);
+	return -ENOMEM;
+}
+
+static int limited_register(struct eloq_io *io ELOQ_UNUSED, void *base ELOQ_UNUSED, size_t bytes)
+{
+	if (limited.calls++ > 0)
+		return -ENOMEM;
+	limited.bytes = bytes;
+	return 0;
+}
+
+static size_t limited_forget(struct eloq_io *io ELOQ_UNUSED, void *base ELOQ_UNUSED,
+			     size_t bytes ELOQ_UNUSED)
+{
+	return limited.bytes;
+}
+
+TASK_TEST(cache_over_the_memlock_limit_says_so_and_goes_on_unregistered)
+{
+	const struct eloq_io_ops ops = faults.ops;
+	CACHE_BEGIN(c, w);
+	struct eloq_cache *small = c.cache;
+	const char *note = NULL;
+
+	faults.ops.can_register_memory = limited_can_register;
+	faults.ops.register_memory = limited_register;
+	faults.ops.forget_memory = limited_forget;
+	c.cache = open_cache(&c, MANY_FRAMES, &note);
+	ck_assert_ptr_nonnull(note);
+	ck_assert_ptr_nonnull(strstr(note, "memlock"));
+	for (uint64_t i = 0; i < 4 * CHUNK_FRAMES; i++)
+		touch(&c, i, ELOQ_PAGE_POINT);
+	ck_assert_uint_eq(limited.calls, 2);
+	eloq_cache_close(c.cache);
+	c.cache = small;
+	faults.ops = ops;
+	cache_end(&c);
 }
 
 /*

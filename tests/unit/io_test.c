@@ -233,6 +233,128 @@ TEST_EACH(tells_of_a_bad_descriptor)
 	ck_assert_int_eq(eloq_io_poll_start(w->io, &poll), -EBADF);
 }
 
+/* ---- registered memory ------------------------------------------------------------------ */
+
+/* True if it is registered now: with uring, where the limits allow it. */
+static bool register_memory(struct world *w, void *base, size_t bytes)
+{
+	uint64_t before = eloq_io_stats(w->io)->registered_bytes;
+	int r = eloq_io_register_memory(w->io, base, bytes);
+	bool is_registered = w->kind == &uring && r == 0;
+
+	ck_assert(r == 0 || r == -ENOMEM);
+	ck_assert_uint_eq(eloq_io_stats(w->io)->registered_bytes - before,
+			  is_registered ? bytes : 0);
+	return is_registered;
+}
+
+/* Two pages go to the file from @at and come back there. */
+static void check_transfers_at(struct world *w, struct eloq_io_file *file, char *at, uint64_t seed)
+{
+	char *out = aligned(2 * PAGE);
+
+	fill(out, 2 * PAGE, seed);
+	memcpy(at, out, 2 * PAGE);
+	ck_assert_int_eq(transfer(w, ELOQ_IO_WRITE, file, at, 2 * PAGE, 0), 2 * PAGE);
+	memset(at, 0, 2 * PAGE);
+	ck_assert_int_eq(transfer(w, ELOQ_IO_READ, file, at, 2 * PAGE, 0), 2 * PAGE);
+	ck_assert(!memcmp(at, out, 2 * PAGE));
+	free(out);
+}
+
+/* Regions 0 and 1 touch each other, 3 is registered first, and 2 only after I/O. */
+TEST_EACH(transfers_in_between_and_across_registered_regions)
+{
+	enum { REGION = 4 * PAGE, BYTES = 6 * REGION };
+	static const int order[] = { 3, 1, 0 };
+	char *base = aligned(BYTES);
+	struct eloq_io_file *file = open_file(w, "f", ELOQ_IO_CREATE | ELOQ_IO_DIRECT);
+	bool all = true;
+
+	for (unsigned i = 0; i < ELOQ_ARRAY_SIZE(order); i++)
+		all &= register_memory(w, base + order[i] * REGION, REGION);
+	for (int round = 0; round < 2; round++) {
+		for (int at = 0; at <= BYTES - 2 * PAGE; at += PAGE)
+			check_transfers_at(w, file, base + at, (uint64_t)(at + round));
+		if (round == 0)
+			all &= register_memory(w, base + 2 * REGION, REGION);
+	}
+	eloq_io_forget_memory(w->io, base + REGION, 2 * REGION);
+	ck_assert_uint_eq(eloq_io_stats(w->io)->registered_bytes, all ? 2 * REGION : 0);
+	for (int at = 0; at <= BYTES - 2 * PAGE; at += PAGE)
+		check_transfers_at(w, file, base + at, (uint64_t)at + 2);
+	eloq_io_forget_memory(w->io, base, BYTES);
+	ck_assert_uint_eq(eloq_io_stats(w->io)->registered_bytes, 0);
+	close_file(w, file);
+	free(base);
+}
+
+static bool has_pinned_memory(void)
+{
+	FILE *status = fopen("/proc/self/status", "re");
+	char line[256];
+	unsigned long kilobytes = 0;
+
+	ck_assert_ptr_nonnull(status);
+	while (fgets(line, sizeof(line), status))
+		if (sscanf(line, "VmPin: %lu", &kilobytes) == 1)
+			break;
+	(void)fclose(status);
+	return kilobytes > 0;
+}
+
+/*
+ * The kernel holds the pages that a region had; at its addresses there are others then. When they
+ * are forgotten it may let go of them a little later.
+ */
+TEST_EACH(forgotten_memory_may_be_mapped_anew)
+{
+	struct eloq_io_file *file = open_file(w, "f", ELOQ_IO_CREATE | ELOQ_IO_DIRECT);
+	char *base = NULL;
+
+	for (uint64_t i = 0; i < 3; i++) {
+		base = mmap(base, 4 * PAGE, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | (base ? MAP_FIXED : 0), -1, 0);
+		ck_assert(base != MAP_FAILED);
+		if (i != 1)
+			ck_assert(register_memory(w, base, 4 * PAGE) == has_pinned_memory());
+		check_transfers_at(w, file, base + PAGE, i);
+		if (i != 1)
+			eloq_io_forget_memory(w->io, base, 4 * PAGE);
+		while (has_pinned_memory())
+			ck_assert_int_ge(eloq_io_turn(w->io, MS, TURN_MAX), 0);
+	}
+	(void)munmap(base, 4 * PAGE);
+	close_file(w, file);
+}
+
+TEST(uring_refuses_regions_of_bad_size_and_more_than_it_has_room_for)
+{
+	enum { BYTES = (ELOQ_IO_REGIONS_MAX + 1) * PAGE };
+	struct world w = world_begin(&uring, 8);
+	struct eloq_io_file *file = open_file(&w, "f", ELOQ_IO_CREATE | ELOQ_IO_DIRECT);
+	char *base = aligned(BYTES);
+	char *last = base + BYTES - PAGE;
+
+	ck_assert_int_eq(eloq_io_register_memory(w.io, base, 0), -EINVAL);
+	ck_assert_int_eq(eloq_io_register_memory(w.io, base, (size_t)ELOQ_IO_REGION_BYTES_MAX + 1),
+			 -EINVAL);
+	for (size_t i = 0; i < ELOQ_IO_REGIONS_MAX; i++)
+		if (!register_memory(&w, base + i * PAGE, PAGE))
+			TEST_SKIP("the memlock limit is below %d bytes", BYTES);
+	ck_assert_int_eq(eloq_io_register_memory(w.io, last, PAGE), -ELOQ_ETOOMANY);
+	check_transfers_at(&w, file, last - PAGE, 1);
+	eloq_io_forget_memory(w.io, base + 7 * PAGE, PAGE);
+	ck_assert(register_memory(&w, last, PAGE));
+	check_transfers_at(&w, file, base + 6 * PAGE, 2);
+	check_transfers_at(&w, file, last - PAGE, 3);
+	eloq_io_forget_memory(w.io, base, BYTES);
+	ck_assert_uint_eq(eloq_io_stats(w.io)->registered_bytes, 0);
+	close_file(&w, file);
+	world_end(&w);
+	free(base);
+}
+
 /* ---- many requests ---------------------------------------------------------------------- */
 
 TEST_EACH_DEPTH(serves_more_requests_than_its_depth, 4)
@@ -497,15 +619,12 @@ static void model_submit(struct model *model, struct model_slot *slot)
 	eloq_io_submit(model->w->io, &slot->req);
 }
 
-/* Half of the buffers lie in registered memory. */
+/* Every other buffer is a registered region. */
 TEST_EACH_DEPTH(agrees_with_a_shadow_under_random_concurrent_io, 16)
 {
 	enum { BUF_BYTES = MODEL_PAGES_MAX * PAGE, BUFS_BYTES = MODEL_SLOTS * BUF_BYTES };
 	static struct model model;
 	uint8_t *bufs = aligned(BUFS_BYTES);
-	int r = eloq_io_register_memory(w->io, bufs, BUFS_BYTES / 2);
-
-	ck_assert(r == 0 || r == -ENOMEM);
 	model = (struct model){ .w = w, .left = MODEL_OPS, .shadow = calloc(MODEL_PAGES, PAGE) };
 	eloq_prng_seed(&model.prng, test_seed());
 	model.file = open_file(w, "f", ELOQ_IO_CREATE | ELOQ_IO_DIRECT);
@@ -516,6 +635,8 @@ TEST_EACH_DEPTH(agrees_with_a_shadow_under_random_concurrent_io, 16)
 	for (unsigned i = 0; i < MODEL_SLOTS; i++) {
 		model.slots[i].model = &model;
 		model.slots[i].buf = bufs + (size_t)i * BUF_BYTES;
+		if (i % 2)
+			(void)register_memory(w, model.slots[i].buf, BUF_BYTES);
 	}
 	while (model.left > 0 || model.in_flight > 0) {
 		for (unsigned i = 0; i < MODEL_SLOTS && model.left > 0; i++)
@@ -526,43 +647,6 @@ TEST_EACH_DEPTH(agrees_with_a_shadow_under_random_concurrent_io, 16)
 	close_file(w, model.file);
 	free(model.shadow);
 	free(bufs);
-}
-
-/*
- * More than 1 GiB of addresses, which uring has to register in pieces, over 2 MiB of real memory.
- * Buffers lie in the first piece, across the border, and in the second.
- */
-TEST_EACH(reads_right_into_registered_memory_of_any_piece)
-{
-	const size_t piece = (size_t)1 << 30, real = (size_t)2 << 20;
-	const size_t at[] = { 0, piece - PAGE, piece, piece + real - 2 * PAGE };
-	int memfd = memfd_create("io-test", MFD_CLOEXEC);
-	char *out = aligned(2 * PAGE);
-	struct eloq_io_file *file = open_file(w, "f", ELOQ_IO_CREATE | ELOQ_IO_DIRECT);
-	char *base = mmap(NULL, piece + real, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	int r;
-
-	ck_assert(base != MAP_FAILED);
-	ck_assert_int_eq(ftruncate(memfd, (off_t)real), 0);
-	for (size_t i = 0; i < piece + real; i += real)
-		ck_assert(mmap(base + i, real, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-			       memfd, 0) != MAP_FAILED);
-	r = eloq_io_register_memory(w->io, base, piece + real);
-	ck_assert(r == 0 || r == -ENOMEM);
-	for (unsigned i = 0; i < 4; i++) {
-		fill(out, 2 * PAGE, i);
-		memcpy(base + at[i], out, 2 * PAGE);
-		ck_assert_int_eq(transfer(w, ELOQ_IO_WRITE, file, base + at[i], 2 * PAGE, 0),
-				 2 * PAGE);
-		memset(base + at[i], 0, 2 * PAGE);
-		ck_assert_int_eq(transfer(w, ELOQ_IO_READ, file, base + at[i], 2 * PAGE, 0),
-				 2 * PAGE);
-		ck_assert(!memcmp(base + at[i], out, 2 * PAGE));
-	}
-	close_file(w, file);
-	(void)munmap(base, piece + real);
-	(void)close(memfd);
-	free(out);
 }
 
 /* ---- opening ---------------------------------------------------------------------------- */
@@ -665,23 +749,26 @@ static void check_low_memlock(void)
 	if (setrlimit(RLIMIT_MEMLOCK, &low) < 0 || (geteuid() == 0 && setuid(65534) < 0))
 		_exit(1);
 	w.io = open_io(&uring, 8);
-	if (eloq_io_register_memory(w.io, buf, 256 * PAGE) != -ENOMEM)
+	if (eloq_io_can_register_memory(w.io, buf, 256 * PAGE) != -ENOMEM ||
+	    eloq_io_register_memory(w.io, buf, 256 * PAGE) != -ENOMEM ||
+	    eloq_io_stats(w.io)->registered_bytes != 0)
 		_exit(2);
+	if (eloq_io_can_register_memory(w.io, buf, PAGE) != 0 ||
+	    eloq_io_register_memory(w.io, buf, PAGE) != 0)
+		_exit(6);
 	if (eloq_io_adopt_fd(w.io, unprivileged_fd, &w.dir) < 0)
 		_exit(3);
 	fill(buf, PAGE, 9);
-	memcpy(buf + PAGE, buf, PAGE);
 	if (transfer(&w, ELOQ_IO_WRITE, w.dir, buf, PAGE, 0) != PAGE)
 		_exit(4);
-	memset(buf, 0, PAGE);
-	if (transfer(&w, ELOQ_IO_READ, w.dir, buf, PAGE, 0) != PAGE ||
-	    memcmp(buf, buf + PAGE, PAGE))
+	if (transfer(&w, ELOQ_IO_READ, w.dir, buf + 2 * PAGE, PAGE, 0) != PAGE ||
+	    memcmp(buf + 2 * PAGE, buf, PAGE))
 		_exit(5);
 	world_end(&w);
 	free(buf);
 }
 
-TEST(uring_says_enomem_over_the_memlock_limit_and_works_unregistered)
+TEST(uring_foretells_and_says_enomem_over_the_memlock_limit_and_works_unregistered)
 {
 	char name[512];
 

@@ -56,7 +56,7 @@ static void store_begin(struct store *s, struct task_world *w, bool append_mode)
 	*s = (struct store){ .w = w };
 	ck_assert_int_eq(eloq_files_open(&s->files, &files_opts, w->io.io), 0);
 	ck_assert_int_eq(eloq_cache_open(&s->cache, &cache_opts, w->io.io, s->files, NULL), 0);
-	ck_assert_int_eq(eloq_extents_open(&s->extents, PAGE, EXTENT_PAGES, EXTENTS), 0);
+	ck_assert_int_eq(eloq_extents_open(&s->extents, w->io.io, PAGE, EXTENT_PAGES, EXTENTS), 0);
 	for (unsigned i = 0; i < PARTITIONS; i++)
 		partition_begin(s, i, append_mode);
 }
@@ -72,6 +72,7 @@ static void store_end(struct store *s)
 	}
 	eloq_extents_close(s->extents);
 	eloq_cache_close(s->cache);
+	ck_assert_uint_eq(eloq_io_stats(s->w->io.io)->registered_bytes, 0);
 	eloq_files_close(s->files);
 }
 
@@ -158,6 +159,26 @@ static void expect_values(struct store *s, unsigned partition, uint32_t count, u
 		}
 		eloq_cache_forget_partition(s->cache, p->dir.no);
 	}
+}
+
+/* The cache registers all of its memory with the first page, as it is so small. */
+TASK_TEST(extent_is_registered_when_it_is_first_used_and_once)
+{
+	const uint64_t first_use_bytes = (ELOQ_CACHE_FRAMES_MIN + EXTENT_PAGES) * PAGE;
+	struct store s;
+
+	store_begin(&s, w, false);
+	ck_assert_uint_eq(eloq_io_stats(w->io.io)->registered_bytes, 0);
+	for (uint64_t i = 0; i < 3; i++) {
+		struct commit c = commit_begin(&s, 0);
+
+		ck_assert_int_eq(put_new(&c, i), 0);
+		commit_end(&c);
+		ck_assert_uint_eq(eloq_io_stats(w->io.io)->registered_bytes,
+				  w->io.kind == &uring ? first_use_bytes : 0);
+	}
+	expect_values(&s, 0, 3, 0);
+	store_end(&s);
 }
 
 TASK_TEST(pages_in_a_row_are_gathered_and_no_write_crosses_files)
