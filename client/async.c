@@ -320,7 +320,6 @@ static int async_take_answer(struct client_lane *lane, const struct eloq_answer 
 		async_learn_room(lane, answer->value_bytes);
 	async_leave_table(request);
 	if (!request->finished) {
-		r = -ELOQ_ETOOLONG;
 		if (answer->status == ELOQ_STATUS_NEED_BULK) {
 			r = async_ask_again(request, answer->value_bytes);
 			if (r == 0)

@@ -241,8 +241,9 @@ void eloq_bulk_trim(struct client_lane *lane)
 
 void eloq_bulk_forget_all(struct client_lane *lane)
 {
+	struct eloq_list *node;
+
 	for (unsigned direction = 0; direction < ELOQ_ARRAY_SIZE(lane->bulks); direction++)
-		while (!eloq_list_empty(&lane->bulks[direction]))
-			bulk_free(eloq_list_entry(lane->bulks[direction].next, struct client_bulk,
-						  link));
+		while ((node = eloq_list_pop_front(&lane->bulks[direction])) != NULL)
+			bulk_free(eloq_list_entry(node, struct client_bulk, link));
 }

@@ -53,26 +53,30 @@ static int look_add_partition(struct client_partitions *partitions, uint32_t id)
 }
 
 /* Ascending ids from one shard, a page at a time. */
-static int look_shard_partitions(struct eloq_channel *channel, struct client_op *op,
-				 struct client_partitions *ret_partitions)
+static int look_shard_partitions(struct eloq_channel *channel, struct eloq_table *table,
+				 uint32_t shard, uint64_t deadline_ns,
+				 struct client_partitions *partitions)
 {
-	struct client_request *request;
 	struct client_buffer page = { 0 };
+	struct client_op op = { .op = ELOQ_OP_PARTITIONS,
+				.table = table,
+				.shard = shard,
+				.deadline_ns = deadline_ns,
+				.into = &page };
+	struct client_request *request;
 	bool more = true;
 	int r = 0;
 
-	op->partition = 0;
-	op->into = &page;
 	while (more && r == 0) {
-		r = eloq_sync_call(channel, op, &request);
+		r = eloq_sync_call(channel, &op, &request);
 		if (r < 0)
 			break;
 		more = request->more && page.bytes >= sizeof(uint32_t);
 		eloq_async_release(request);
 		for (size_t at = 0; r == 0 && at + sizeof(uint32_t) <= page.bytes;
 		     at += sizeof(uint32_t)) {
-			op->partition = eloq_get_u32(page.data + at) + 1;
-			r = look_add_partition(ret_partitions, op->partition - 1);
+			op.partition = eloq_get_u32(page.data + at) + 1;
+			r = look_add_partition(partitions, op.partition - 1);
 		}
 	}
 	eloq_buffer_clear(&page);
@@ -91,14 +95,11 @@ static int look_compare_ids(const void *a, const void *b)
 int eloq_look_partitions(struct eloq_channel *channel, struct eloq_table *table,
 			 uint64_t deadline_ns, struct client_partitions *ret_partitions)
 {
-	struct client_op op = { .op = ELOQ_OP_PARTITIONS,
-				.table = table,
-				.deadline_ns = deadline_ns };
 	int r = 0;
 
 	*ret_partitions = (struct client_partitions){ 0 };
-	for (; r == 0 && op.shard < channel->client->shard_count; op.shard++)
-		r = look_shard_partitions(channel, &op, ret_partitions);
+	for (uint32_t i = 0; r == 0 && i < channel->client->shard_count; i++)
+		r = look_shard_partitions(channel, table, i, deadline_ns, ret_partitions);
 	if (r < 0) {
 		free(ret_partitions->ids);
 		return r;
@@ -121,7 +122,7 @@ static int look_check(const struct eloq_channel *channel, const struct eloq_tabl
 int eloq_table_partitions(struct eloq_channel *channel, struct eloq_table *table,
 			  int (*each)(void *arg, uint32_t partition), void *arg)
 {
-	struct client_partitions partitions;
+	struct client_partitions partitions = { 0 };
 	int r;
 
 	r = look_check(channel, table);
@@ -141,7 +142,7 @@ int eloq_table_partitions(struct eloq_channel *channel, struct eloq_table *table
 static int look_add_figures(struct eloq_channel *channel, struct eloq_table *table,
 			    uint32_t partition, struct eloq_table_stat *stat)
 {
-	struct eloq_partition_figures figures;
+	struct eloq_partition_figures figures = { 0 };
 	uint8_t bytes[ELOQ_PARTITION_STAT_BYTES];
 	struct client_buffer into = { .data = bytes, .capacity = sizeof(bytes), .fixed = true };
 	struct client_op op = { .op = ELOQ_OP_PARTITION_STAT };
@@ -167,7 +168,7 @@ static int look_add_figures(struct eloq_channel *channel, struct eloq_table *tab
 int eloq_table_stat(struct eloq_channel *channel, struct eloq_table *table,
 		    struct eloq_table_stat *ret_stat)
 {
-	struct client_partitions partitions;
+	struct client_partitions partitions = { 0 };
 	struct eloq_table_stat stat = { 0 };
 	int r;
 

@@ -388,6 +388,9 @@ static int scan_make_streams(struct eloq_scan_cursor *cursor, const uint32_t *id
 	cursor->streams = streams;
 	cursor->heap = heap;
 	cursor->stream_count = count;
+	cursor->filled = 0;
+	cursor->heap_count = 0;
+	cursor->returned = NULL;
 	cursor->page_bytes = scan_page_bytes(&cursor->opts, count);
 	return 0;
 }
@@ -426,7 +429,7 @@ static int scan_fill(struct eloq_scan_cursor *cursor, uint64_t deadline_ns)
 				(void)stream_start(cursor, stream, false, 0);
 		}
 		r = stream_fill(cursor, &cursor->streams[cursor->filled], deadline_ns);
-		if (r < 0)
+		if (r != 0)
 			return r;
 		if (++cursor->filled == cursor->stream_count)
 			scan_make_heap(cursor);
@@ -487,7 +490,7 @@ int eloq_scan_next(struct eloq_scan_cursor *cursor, struct eloq_entry_view *ret_
 		r = scan_fill(cursor, deadline_ns);
 	if (r == 0)
 		r = scan_advance(cursor, deadline_ns);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	if (cursor->heap_count == 0)
 		return 0;

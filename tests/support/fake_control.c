@@ -38,8 +38,10 @@ static void fake_done(struct fake_connection *connection, uint32_t seq)
 
 static void fake_lane_free(struct fake_daemon *daemon, struct fake_lane *lane)
 {
-	while (!eloq_list_empty(&lane->pending))
-		fake_forget(eloq_list_entry(lane->pending.next, struct fake_pending, link));
+	struct eloq_list *pending;
+
+	while ((pending = eloq_list_pop_front(&lane->pending)) != NULL)
+		fake_forget(eloq_list_entry(pending, struct fake_pending, link));
 	for (unsigned i = 0; i < ELOQ_BULKS_PER_LANE_MAX; i++) {
 		struct fake_bulk *bulk = &lane->bulks[i];
 
@@ -356,8 +358,10 @@ static void fake_look(struct fake_connection *connection, const struct eloq_msg_
 	size_t at = 0, bytes = ask->what == ELOQ_LOOK_CONFIG ? sizeof(text) : 2;
 
 	memset(text, '#', sizeof(text));
-	if (ask->what != ELOQ_LOOK_CONFIG)
-		memcpy(text, "{}", 2);
+	if (ask->what != ELOQ_LOOK_CONFIG) {
+		text[0] = '{';
+		text[1] = '}';
+	}
 	while (at < bytes) {
 		size_t part = eloq_min_u64(bytes - at, ELOQ_CONTROL_TEXT_MAX);
 		struct eloq_msg_text message = { .text_bytes = (uint32_t)part,

@@ -9,7 +9,7 @@
 
 #include <stdlib.h>
 
-enum { FAKE_PARTITIONS_PER_ANSWER = 3 }; /* few, so that asking again is tested */
+enum { FAKE_PARTITIONS_BYTES = 3 * 4 }; /* few of them, so that asking again is tested */
 
 static void *fake_copy(const void *bytes, size_t count)
 {
@@ -286,7 +286,7 @@ static void fake_execute_partitions(struct fake_store *store, const struct fake_
 	uint64_t from = call->request->partition;
 
 	outcome->status = ELOQ_STATUS_OK;
-	outcome->value = malloc((size_t)FAKE_PARTITIONS_PER_ANSWER * sizeof(uint32_t));
+	outcome->value = malloc(FAKE_PARTITIONS_BYTES);
 	for (;;) {
 		uint64_t lowest = UINT64_MAX;
 
@@ -300,7 +300,7 @@ static void fake_execute_partitions(struct fake_store *store, const struct fake_
 		}
 		if (lowest == UINT64_MAX)
 			return;
-		if (outcome->value_bytes == FAKE_PARTITIONS_PER_ANSWER * sizeof(uint32_t)) {
+		if (outcome->value_bytes == FAKE_PARTITIONS_BYTES) {
 			outcome->flags |= ELOQ_ANS_MORE;
 			return;
 		}

@@ -346,8 +346,8 @@ TEST(truncating_empties_one_partition)
 
 	client_world_open(&world, NULL);
 	for (opts.partition = 0; opts.partition < 2; opts.partition++)
-		for (char c = 'a'; c < 'k'; c++)
-			ck_assert_int_eq(eloq_put(world.channel, world.table, &c, 1, "v", 1, &opts),
+		for (const char *c = "abcdefghij"; *c; c++)
+			ck_assert_int_eq(eloq_put(world.channel, world.table, c, 1, "v", 1, &opts),
 					 0);
 	ck_assert_uint_eq(fake_daemon_entry_count(world.daemon, world.table_id), 20);
 	ck_assert_int_eq(eloq_truncate(world.channel, world.table, 1, NULL), 0);

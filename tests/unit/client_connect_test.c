@@ -361,6 +361,7 @@ TEST(what_no_table_can_be_is_refused_before_it_is_sent)
 
 struct names {
 	char text[256];
+	int bytes;
 	struct eloq_client *client;
 	int end_at;
 };
@@ -370,8 +371,8 @@ static int add_name(void *arg, const struct eloq_table_info *info)
 	struct names *names = arg;
 	struct eloq_table *table;
 
-	strcat(names->text, info->name);
-	strcat(names->text, " ");
+	names->bytes += snprintf(names->text + names->bytes,
+				 sizeof(names->text) - (size_t)names->bytes, "%s ", info->name);
 	/* The socket is free: the walk may ask the daemon. */
 	ck_assert_int_eq(eloq_table_open(names->client, info->name, &table, NULL), 0);
 	return --names->end_at == 0 ? 17 : 0;

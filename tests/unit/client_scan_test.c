@@ -459,8 +459,8 @@ TEST(a_scan_of_an_adopted_table_goes_over_all_its_partitions)
 	fake_daemon_add_table(world.daemon, "adopted", 0, true);
 	ck_assert_int_eq(eloq_table_open(world.client, "adopted", &table, NULL), 0);
 	for (opts.partition = 9; opts.partition < 14; opts.partition++)
-		for (char c = 'a'; c < 'd'; c++)
-			ck_assert_int_eq(eloq_put(world.channel, table, &c, 1, "v", 1, &opts), 0);
+		for (const char *c = "abc"; *c; c++)
+			ck_assert_int_eq(eloq_put(world.channel, table, c, 1, "v", 1, &opts), 0);
 	ck_assert_int_eq(eloq_scan_open(world.channel, table, NULL, &cursor), 0);
 	/* One key in several partitions comes once for each, in their order. */
 	for (unsigned i = 0; i < 15; i++) {
