@@ -45,7 +45,7 @@ static int tree_file_page(const struct eloq_tree_view *view, uint32_t page_id,
 int eloq_tree_page(const struct eloq_tree_view *view, uint32_t page_id, enum eloq_page_use use,
 		   struct eloq_page **ret_page)
 {
-	uint64_t file_page_id;
+	uint64_t file_page_id = ELOQ_FILE_PAGE_NONE;
 	int r;
 
 	r = tree_file_page(view, page_id, &file_page_id, NULL);
@@ -59,7 +59,7 @@ int eloq_tree_page_await(const struct eloq_tree_view *view, uint32_t page_id,
 			 enum eloq_page_use use, struct eloq_page **ret_page,
 			 struct eloq_errinfo *reterr)
 {
-	uint64_t file_page_id, term;
+	uint64_t file_page_id = ELOQ_FILE_PAGE_NONE, term;
 	bool known;
 	int r;
 
