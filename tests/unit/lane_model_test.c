@@ -129,14 +129,17 @@ static void model_take(struct model *m)
 {
 	const uint8_t *key, *value;
 	struct eloq_answer answer;
+	unsigned wrong = 0;
 	int r = eloq_lane_client_take(&m->w.client, &answer, &key, &value);
 
 	ck_assert_int_ge(r, 0);
 	if (r == 0)
 		return;
 	ck_assert_uint_eq(answer.id, m->order[m->taken++ % ELOQ_ARRAY_SIZE(m->order)]);
+	/* One assertion, as Check writes to a file for each. */
 	for (uint32_t i = 0; i < answer.value_bytes; i++)
-		ck_assert_uint_eq(value[i], (uint8_t)answer.id);
+		wrong += value[i] != (uint8_t)answer.id;
+	ck_assert_uint_eq(wrong, 0);
 }
 
 static void model_turn(struct model *m)
