@@ -90,7 +90,7 @@ static int sync_sleep(struct eloq_channel *channel, uint64_t timeout_ns)
 	}
 	for (unsigned i = 0; i < count; i++)
 		awake |= eloq_lane_client_has_news(&lanes[i]->end) || sync_got_space(lanes[i]);
-	if (!awake)
+	if (!awake && count > 0)
 		r = eloq_lane_wait(waiters, count, timeout_ns);
 	for (unsigned i = 0; i < count; i++)
 		eloq_lane_client_awake(&lanes[i]->end);

@@ -355,6 +355,8 @@ def test(runner, pattern, quick):
 
     if everything:
         runner.step("lint", [str(ROOT / "dev"), "lint", "--no-tidy"])
+        # What users run is compiled here too: gcc says more when it optimises.
+        build(runner, "release")
     run_variant(runner, "asan", selected, everything, test_name)
     run_variant(runner, "clang-debug", clang, everything, test_name)
     run_variant(runner, "tsan", races, False, test_name, without_address_randomization())
