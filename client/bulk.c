@@ -163,10 +163,27 @@ struct client_bulk *eloq_bulk_acquire_open(struct client_lane *lane,
 	return bulk ? bulk_use(bulk, false) : NULL;
 }
 
+/* False: there was nothing to close. */
+static bool bulk_close_idle(struct client_lane *lane)
+{
+	unsigned before = lane->bulk_count[ELOQ_BULK_UP] + lane->bulk_count[ELOQ_BULK_DOWN];
+
+	for (unsigned direction = 0; direction < ELOQ_ARRAY_SIZE(lane->bulks); direction++) {
+		eloq_list_for_each_safe (node, &lane->bulks[direction]) {
+			struct client_bulk *bulk = eloq_list_entry(node, struct client_bulk, link);
+
+			if (!bulk->in_use)
+				bulk_close(bulk);
+		}
+	}
+	return lane->bulk_count[ELOQ_BULK_UP] + lane->bulk_count[ELOQ_BULK_DOWN] < before;
+}
+
 int eloq_bulk_acquire(struct client_lane *lane, enum eloq_bulk_direction direction, uint64_t bytes,
 		      struct client_bulk **ret_bulk)
 {
 	struct client_bulk *bulk = bulk_find_idle(lane, direction, bytes, false);
+	int r;
 
 	if (bulk) {
 		*ret_bulk = bulk_use(bulk, true);
@@ -178,7 +195,12 @@ int eloq_bulk_acquire(struct client_lane *lane, enum eloq_bulk_direction directi
 			return -EAGAIN;
 		bulk_close(bulk); /* too short for us: make room for one that is not */
 	}
-	return bulk_open(lane, direction, bulk_rounded_bytes(bytes), ret_bulk);
+	bytes = bulk_rounded_bytes(bytes);
+	r = bulk_open(lane, direction, bytes, ret_bulk);
+	/* The daemon has no more to give: what we keep for later is better used now. */
+	if (r == -ELOQ_ETOOMANY && bulk_close_idle(lane))
+		r = bulk_open(lane, direction, bytes, ret_bulk);
+	return r;
 }
 
 /* --- Giving back -------------------------------------------------------------------------------
@@ -241,9 +263,8 @@ void eloq_bulk_trim(struct client_lane *lane)
 
 void eloq_bulk_forget_all(struct client_lane *lane)
 {
-	struct eloq_list *node;
-
-	for (unsigned direction = 0; direction < ELOQ_ARRAY_SIZE(lane->bulks); direction++)
-		while ((node = eloq_list_pop_front(&lane->bulks[direction])) != NULL)
+	for (unsigned direction = 0; direction < ELOQ_ARRAY_SIZE(lane->bulks); direction++) {
+		eloq_list_for_each_safe (node, &lane->bulks[direction])
 			bulk_free(eloq_list_entry(node, struct client_bulk, link));
+	}
 }

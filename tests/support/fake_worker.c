@@ -96,11 +96,10 @@ void fake_worker_die(struct fake_daemon *daemon, uint32_t shard)
 	worker->turns_dead = (unsigned)eloq_prng_below(&daemon->prng, daemon->opts.dead_turns + 1);
 	eloq_list_for_each (node, &daemon->lanes) {
 		struct fake_lane *lane = eloq_list_entry(node, struct fake_lane, link);
-		struct eloq_list *pending;
 
 		if (lane->shard != shard)
 			continue;
-		while ((pending = eloq_list_pop_front(&lane->pending)) != NULL)
+		eloq_list_for_each_safe (pending, &lane->pending)
 			fake_forget(eloq_list_entry(pending, struct fake_pending, link));
 	}
 }
