@@ -50,6 +50,7 @@ struct shard_lane {
 	unsigned in_work;     /* requests accepted and not answered */
 	unsigned idle_sweeps; /* since something was found */
 	unsigned empty_rings; /* doorbell without a request, in a row */
+	bool waits;	      /* the last look found no room to take anything */
 	bool gone;	      /* client left, or closed for a lie */
 	bool doorbell_on;
 	struct shard_bulk bulks[ELOQ_BULKS_PER_LANE_MAX];
@@ -57,9 +58,12 @@ struct shard_lane {
 
 struct shard_table {
 	uint32_t id;
-	uint32_t partitions; /* 0: adopted */
-	uint32_t timestamps; /* enum eloq_table_timestamps */
-	bool dropping;
+	uint32_t partitions;	      /* 0: adopted */
+	uint32_t timestamps;	      /* enum eloq_table_timestamps */
+	bool dropping;		      /* requests are refused */
+	bool drop_runs;		      /* a task is at it */
+	unsigned users;		      /* requests in work */
+	struct eloq_waitq users_left; /* where the drop waits for them */
 	char name[ELOQ_TABLE_NAME_BYTES_MAX + 8];
 };
 
@@ -75,8 +79,8 @@ struct shard_request {
 	uint32_t reserved;    /* room for the answer */
 	uint64_t deadline_ns; /* 0: none */
 	struct shard_bulk *up, *down;
-	uint8_t *payload; /* key, then the value's private copy */
-	size_t payload_bytes;
+	uint8_t *payload;	/* key, then the value's private copy */
+	uint64_t charged_bytes; /* of shard->request_bytes */
 	struct eloq_write write;
 	struct eloq_write_entry entry;
 	struct eloq_write_entry *entries; /* &entry, or allocated for a batch */
@@ -85,6 +89,7 @@ struct shard_request {
 
 struct shard {
 	int index, count;
+	char name[32]; /* in the log */
 	uint32_t incarnation;
 	int socket;
 	const struct eloq_clock *clock;
@@ -123,17 +128,17 @@ struct shard {
 	bool timestamps_asked;
 
 	enum { SHARD_SERVING, SHARD_DRAINING, SHARD_CLOSING, SHARD_ENDED } state;
+	bool told_to_stop;	 /* by the supervisor: nobody will have the lanes after us */
 	bool failed;		 /* leaving, and not cleanly */
 	uint64_t drain_until_ns; /* UINT64_MAX: as long as it takes */
-	struct eloq_timer timestamps_timer;
 	struct eloq_figures figures;
 };
 
 /* --- link.c --- */
 int shard_link_receive_start(struct shard *shard, struct eloq_errinfo *reterr);
 int shard_link_open(struct shard *shard);
-/* Handle what the supervisor has said. Cheap if nothing. */
-void shard_link_drain(struct shard *shard);
+/* Handle what the supervisor has said. Cheap if nothing. Returns 1 if there may be more. */
+unsigned shard_link_drain(struct shard *shard);
 /* Look at the socket even if no event was seen: what a lane names was announced there first. */
 void shard_link_drain_now(struct shard *shard);
 void shard_link_reply(struct shard *shard, enum eloq_control_type type, uint32_t seq, int error,
@@ -162,13 +167,14 @@ void shard_lanes_close_all(struct shard *shard, enum eloq_lane_reason reason);
 
 /* --- request.c --- */
 int shard_requests_open(struct shard *shard);
-void shard_requests_close(struct shard *shard);
 /* Room for a read to go to work; for a write, which waits for memory and earlier writes too. */
 bool shard_may_read(const struct shard *shard);
 bool shard_may_write(const struct shard *shard);
 /* A request in work with room for its payload; NULL: none free or over the memory budget. */
-struct shard_request *shard_request_new(struct shard *shard, struct shard_lane *lane,
+struct shard_request *shard_request_new(struct shard_lane *lane, struct shard_table *table,
 					const struct eloq_request *req, size_t payload_bytes);
+/* Count memory against the budget until the request ends. */
+void shard_request_charge(struct shard_request *request, uint64_t bytes);
 void shard_request_free(struct shard_request *request);
 
 /* Where an answer goes: enough to answer with or without a request in work. */

@@ -74,6 +74,7 @@ static void lane_destroy(struct shard_lane *lane)
 {
 	struct shard *shard = lane->shard;
 
+	eloq_assert(lane->in_work == 0);
 	if (shard->cold_cursor == &lane->all)
 		shard->cold_cursor = lane->all.next;
 	eloq_list_remove(&lane->all);
@@ -141,6 +142,7 @@ int shard_lane_add(struct shard *shard, const struct eloq_msg_w_lane *msg, int r
 						.arg = lane };
 	r = eloq_io_poll_start(shard->io, &lane->doorbell);
 	if (r < 0) {
+		eloq_lane_worker_close(&lane->end, ELOQ_LANE_REASON_STOPPED);
 		lane_destroy(lane);
 		return r;
 	}
@@ -294,24 +296,35 @@ static unsigned lane_sweep(struct shard_lane *lane, unsigned max)
 	return taken;
 }
 
-/* Each hot lane once; who was not reached for want of time is first the next time. */
+/*
+ * Each hot lane once. First the next time are those that found no room for anything, then those
+ * that were not reached for want of time: what becomes free goes to who waits longest.
+ */
 static unsigned lanes_sweep_hot(struct shard *shard)
 {
-	struct eloq_list now, *node;
+	struct eloq_list now, waiting, *node;
 	unsigned taken = 0;
 
 	eloq_list_init(&now);
+	eloq_list_init(&waiting);
 	eloq_list_splice_back(&now, &shard->hot_lanes);
 	while (taken < ELOQ_TURN_REQUESTS_MAX && (node = eloq_list_pop_front(&now)) != NULL) {
 		struct shard_lane *lane = eloq_list_entry(node, struct shard_lane, hot);
 
 		taken += lane_sweep(lane, ELOQ_TURN_LANE_REQUESTS_MAX);
+		if (lane->waits && !lane->gone) {
+			lane->idle_sweeps = 0;
+			eloq_list_remove(&lane->hot);
+			eloq_list_push_back(&waiting, &lane->hot);
+			continue;
+		}
 		if (!lane->gone && lane->idle_sweeps++ < LANE_IDLE_SWEEPS_MAX &&
 		    eloq_list_empty(&lane->hot))
 			eloq_list_push_back(&shard->hot_lanes, &lane->hot);
 	}
-	eloq_list_splice_back(&now, &shard->hot_lanes);
-	eloq_list_splice_back(&shard->hot_lanes, &now);
+	eloq_list_splice_back(&waiting, &now);
+	eloq_list_splice_back(&waiting, &shard->hot_lanes);
+	eloq_list_splice_back(&shard->hot_lanes, &waiting);
 	return taken;
 }
 
@@ -333,6 +346,7 @@ unsigned shard_lanes_sweep(struct shard *shard)
 	return taken;
 }
 
+/* Ends early once there is enough for a turn: nobody sleeps then. */
 unsigned shard_lanes_sweep_all(struct shard *shard)
 {
 	unsigned taken = 0;
@@ -340,6 +354,8 @@ unsigned shard_lanes_sweep_all(struct shard *shard)
 	eloq_list_for_each (node, &shard->lanes) {
 		struct shard_lane *lane = eloq_list_entry(node, struct shard_lane, all);
 
+		if (taken >= ELOQ_TURN_REQUESTS_MAX)
+			break;
 		if (!lane->gone)
 			taken += lane_sweep(lane, ELOQ_TURN_LANE_REQUESTS_MAX);
 	}

@@ -3,7 +3,8 @@
  *
  * Idea: the supervisor announces tables, lanes and bulk memory here before any client learns of
  * them, so a name that a request uses is either known or waiting in this socket. What the worker
- * says is little and short; should the socket be full, the supervisor is stuck, and so is it said.
+ * says is little and short; should the socket stay full, the supervisor is stuck. A message that
+ * cannot be sent is as bad as no supervisor: the worker leaves, and a successor is told all anew.
  *
  * Always:   messages are handled in the order they came.
  * Trust:    the supervisor is trusted; a malformed message from it is our own bug and ends us.
@@ -19,7 +20,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LINK_SEND_WAIT_MS = 1000 };
+/*
+ * Of what has arrived a turn handles a little. Who looks for a name reads on: it lies in what the
+ * socket holds at that moment, which is some hundred packets.
+ */
+enum { LINK_SEND_WAIT_MS = 1000, LINK_TURN_MESSAGES_MAX = 64, LINK_NOW_MESSAGES_MAX = 4096 };
 
 /* A packet with its descriptors; those that are still >= 0 at the end are closed. */
 struct link_packet {
@@ -50,8 +55,10 @@ static int link_send(struct shard *shard, const void *message, const void *text,
 	r = eloq_control_send(shard->socket, message, text, text_bytes, NULL, 0);
 	if (r == -EAGAIN && poll(&poll_fd, 1, LINK_SEND_WAIT_MS) > 0)
 		r = eloq_control_send(shard->socket, message, text, text_bytes, NULL, 0);
-	if (r < 0)
+	if (r < 0 && !shard->link_lost) {
 		eloq_log_warn("the supervisor does not listen error=\"%s\"", eloq_err_text(r));
+		shard->link_lost = true;
+	}
 	return r;
 }
 
@@ -81,6 +88,7 @@ static int link_add_table(struct shard *shard, const struct eloq_msg_table *msg)
 				       .timestamps = msg->timestamps };
 	memcpy(table->name, msg->name, sizeof(table->name));
 	table->name[sizeof(table->name) - 1] = '\0';
+	eloq_waitq_init(&table->users_left);
 	return shard->store ? eloq_store_table_add(shard->store, table->id, table->name) : 0;
 }
 
@@ -89,7 +97,7 @@ static int link_add_table(struct shard *shard, const struct eloq_msg_table *msg)
 
 struct link_drop {
 	struct shard *shard;
-	uint32_t table_id;
+	struct shard_table *table;
 	uint32_t seq;
 	uint32_t count, count_max;
 	uint32_t *partitions;
@@ -112,25 +120,30 @@ static int link_drop_collect(void *arg, uint32_t partition)
 	return 0;
 }
 
+/* Writes that were taken may yet make partitions: they end first, and no more are taken. */
 static void link_drop_task(void *arg)
 {
 	struct link_drop *drop = arg;
 	struct shard *shard = drop->shard;
+	struct shard_table *table = drop->table;
 	struct eloq_errinfo error = { 0 };
 	int r;
 
-	r = eloq_store_table_partitions(shard->store, drop->table_id, link_drop_collect, drop);
+	while (table->users > 0)
+		eloq_waitq_await(&table->users_left);
+	r = eloq_store_table_partitions(shard->store, table->id, link_drop_collect, drop);
 	for (uint32_t i = 0; r >= 0 && i < drop->count; i++) {
 		struct eloq_write write = { .kind = ELOQ_WRITE_DROP,
-					    .table_id = drop->table_id,
+					    .table_id = table->id,
 					    .partition = drop->partitions[i] };
 
 		r = eloq_store_write_await(shard->store, &write, &error);
 	}
 	if (r >= 0) {
-		eloq_store_table_remove(shard->store, drop->table_id);
-		shard_table_find(shard, drop->table_id)->id = 0;
+		eloq_store_table_remove(shard->store, table->id);
+		table->id = 0;
 	}
+	table->drop_runs = false;
 	shard_link_reply(shard, ELOQ_CONTROL_W_REPLY, drop->seq, r, error.text);
 	free(drop->partitions);
 	free(drop);
@@ -146,11 +159,13 @@ static void link_drop_table(struct shard *shard, const struct eloq_msg_table *ms
 		shard_link_reply(shard, ELOQ_CONTROL_W_REPLY, msg->header.seq, 0, "");
 		return;
 	}
+	if (table->drop_runs)
+		return; /* asked again: the reply is the same */
 	table->dropping = true;
 	drop = calloc(1, sizeof(*drop));
 	if (drop)
 		*drop = (struct link_drop){ .shard = shard,
-					    .table_id = table->id,
+					    .table = table,
 					    .seq = msg->header.seq };
 	if (!drop || eloq_task_start(shard->sched, link_drop_task, drop) < 0) {
 		free(drop);
@@ -158,6 +173,7 @@ static void link_drop_table(struct shard *shard, const struct eloq_msg_table *ms
 				 "no task is free");
 		return;
 	}
+	table->drop_runs = true;
 	shard->in_work++;
 }
 
@@ -284,6 +300,7 @@ static int link_handle(struct shard *shard, struct link_packet *packet)
 		link_send_figures(shard, header->seq);
 		return 0;
 	case ELOQ_CONTROL_W_STOP:
+		shard->told_to_stop = true;
 		if (shard->state == SHARD_SERVING)
 			shard->state = SHARD_DRAINING;
 		return 0;
@@ -292,33 +309,40 @@ static int link_handle(struct shard *shard, struct link_packet *packet)
 	}
 }
 
-void shard_link_drain_now(struct shard *shard)
+/* True: there may be more. */
+static bool link_drain(struct shard *shard, unsigned messages_max)
 {
 	struct link_packet packet;
 
-	while (!shard->link_lost) {
+	for (unsigned i = 0; i < messages_max && !shard->link_lost; i++) {
 		int r = link_receive(shard, &packet);
 
 		if (r == -EAGAIN)
-			break;
+			return false;
 		if (r > 0)
 			r = link_handle(shard, &packet);
 		else if (r == 0)
 			r = -ELOQ_ECLOSED;
 		link_packet_clear(&packet);
-		if (r < 0) {
+		if (r < 0 && !shard->link_lost) {
 			eloq_log_warn("the supervisor is gone reason=\"%s\"", eloq_err_text(r));
 			shard->link_lost = true;
 		}
 	}
+	return !shard->link_lost;
 }
 
-void shard_link_drain(struct shard *shard)
+void shard_link_drain_now(struct shard *shard)
 {
-	if (!shard->link_ready)
-		return;
-	shard->link_ready = false;
-	shard_link_drain_now(shard);
+	if (link_drain(shard, LINK_NOW_MESSAGES_MAX))
+		shard->link_ready = true;
+}
+
+unsigned shard_link_drain(struct shard *shard)
+{
+	if (shard->link_ready)
+		shard->link_ready = link_drain(shard, LINK_TURN_MESSAGES_MAX);
+	return shard->link_ready;
 }
 
 static void link_socket_ready(struct eloq_io_poll *poll)

@@ -25,7 +25,7 @@ static unsigned loop_turn(struct shard *shard)
 	/* Relaxed: the supervisor compares it with a limit of seconds. */
 	atomic_store_explicit(&shard->page->heartbeat_ns, shard->now_ns, memory_order_relaxed);
 	shard->figures.turns++;
-	shard_link_drain(shard);
+	work += shard_link_drain(shard);
 	work += shard_lanes_sweep(shard);
 	r = eloq_io_turn(shard->io, 0, ELOQ_TURN_COMPLETIONS_MAX);
 	if (r < 0) {
@@ -51,10 +51,12 @@ static void loop_sleep(struct shard *shard)
 	if (next_ns <= shard->now_ns)
 		return;
 	wait_ns = eloq_min_u64(wait_ns, next_ns - shard->now_ns);
+	if (shard->drain_until_ns > shard->now_ns)
+		wait_ns = eloq_min_u64(wait_ns, shard->drain_until_ns - shard->now_ns);
 	eloq_worker_page_set_asleep(shard->page);
 	/* A client that published before it could see the flag did not ring: look once more. */
 	if (shard_lanes_sweep_all(shard) == 0 && eloq_sched_ready_count(shard->sched) == 0 &&
-	    eloq_list_empty(&shard->dirty_lanes)) {
+	    eloq_list_empty(&shard->dirty_lanes) && !shard->link_ready) {
 		shard->figures.sleeps++;
 		if (eloq_io_turn(shard->io, wait_ns, ELOQ_TURN_COMPLETIONS_MAX) < 0)
 			shard->failed = true;

@@ -30,14 +30,6 @@ int shard_requests_open(struct shard *shard)
 	return 0;
 }
 
-void shard_requests_close(struct shard *shard)
-{
-	free(shard->requests);
-	free(shard->scratch);
-	shard->requests = NULL;
-	shard->scratch = NULL;
-}
-
 bool shard_may_read(const struct shard *shard)
 {
 	return !eloq_list_empty(&shard->free_requests) &&
@@ -50,9 +42,16 @@ bool shard_may_write(const struct shard *shard)
 	       shard->request_bytes < shard->start.request_bytes_max;
 }
 
-struct shard_request *shard_request_new(struct shard *shard, struct shard_lane *lane,
+void shard_request_charge(struct shard_request *request, uint64_t bytes)
+{
+	request->charged_bytes += bytes;
+	request->shard->request_bytes += bytes;
+}
+
+struct shard_request *shard_request_new(struct shard_lane *lane, struct shard_table *table,
 					const struct eloq_request *req, size_t payload_bytes)
 {
+	struct shard *shard = lane->shard;
 	struct eloq_list *node;
 	struct shard_request *request;
 	uint8_t *payload = NULL;
@@ -70,21 +69,22 @@ struct shard_request *shard_request_new(struct shard *shard, struct shard_lane *
 	request = eloq_list_entry(node, struct shard_request, link);
 	request->shard = shard;
 	request->lane = lane;
-	request->table = NULL;
+	request->table = table;
 	request->req = *req;
 	request->reserved = 0;
 	request->up = NULL;
 	request->down = NULL;
 	request->entries = &request->entry;
 	request->payload = payload ? payload : request->inline_payload;
-	request->payload_bytes = payload_bytes;
+	request->charged_bytes = 0;
 	request->deadline_ns = 0;
 	if (req->flags & ELOQ_REQ_DEADLINE)
 		request->deadline_ns =
 			shard->now_ns + eloq_min_u64(req->words[ELOQ_WORD_DEADLINE], INT64_MAX);
-	shard->request_bytes += payload_bytes;
+	shard_request_charge(request, payload_bytes);
 	shard->in_work++;
 	lane->in_work++;
+	table->users++;
 	return request;
 }
 
@@ -92,6 +92,7 @@ void shard_request_free(struct shard_request *request)
 {
 	struct shard *shard = request->shard;
 	struct shard_lane *lane = request->lane;
+	struct shard_table *table = request->table;
 
 	if (request->payload != request->inline_payload)
 		free(request->payload);
@@ -99,10 +100,12 @@ void shard_request_free(struct shard_request *request)
 		free(request->entries);
 	shard_bulk_release(request->up);
 	shard_bulk_release(request->down);
-	shard->request_bytes -= request->payload_bytes;
-	eloq_assert(shard->in_work > 0 && lane->in_work > 0);
+	shard->request_bytes -= request->charged_bytes;
+	eloq_assert(shard->in_work > 0 && lane->in_work > 0 && table->users > 0);
 	shard->in_work--;
 	lane->in_work--;
+	if (--table->users == 0)
+		eloq_waitq_wake_all(&table->users_left);
 	eloq_list_push_front(&shard->free_requests, &request->link);
 	shard_lane_maybe_free(lane);
 }
@@ -133,7 +136,9 @@ void shard_answer(const struct shard_reply *reply, struct eloq_answer *answer, c
 	if (answer->status == ELOQ_STATUS_NEED_BULK) {
 		value = NULL; /* value_bytes says how much is needed */
 	} else if (answer->value_bytes > limit) {
-		if (reply->down && reply->down->bytes >= answer->value_bytes) {
+		/* One that the client closed may be emptied already: it is not filled again. */
+		if (reply->down && !reply->down->gone &&
+		    reply->down->bytes >= answer->value_bytes) {
 			if (value != reply->down->base)
 				memcpy(reply->down->base, value, answer->value_bytes);
 			answer->flags |= ELOQ_ANS_BULK;

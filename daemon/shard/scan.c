@@ -18,6 +18,8 @@ struct scan_output {
 	uint32_t bytes, bytes_max;
 	uint32_t needed; /* by the first entry, if it did not fit */
 	bool keys_only;
+	const struct shard_lane *lane;
+	const struct shard_bulk *down;
 };
 
 static int scan_each(void *arg, const struct eloq_scan_entry *entry)
@@ -33,6 +35,9 @@ static int scan_each(void *arg, const struct eloq_scan_entry *entry)
 	};
 	size_t bytes = eloq_scan_item_bytes(item.key_bytes, item.value_bytes);
 
+	/* Nobody waits for it, and memory that was given up is not filled again. */
+	if (out->lane->gone || (out->down && out->down->gone))
+		return -ELOQ_ECLOSED;
 	if (bytes > out->bytes_max - out->bytes) {
 		if (out->bytes == 0)
 			out->needed = (uint32_t)bytes;
@@ -89,7 +94,9 @@ void shard_scan_task(void *arg)
 	struct shard_reply reply = shard_request_reply(request);
 	struct eloq_scan_params params;
 	struct eloq_scan scan;
-	struct scan_output out = { .bytes_max = shard_reply_capacity(&reply) };
+	struct scan_output out = { .bytes_max = shard_reply_capacity(&reply),
+				   .lane = request->lane,
+				   .down = request->down };
 	struct eloq_errinfo error = { 0 };
 	const char *refusal = scan_prepare(request, &scan, &params);
 	uint8_t *owned = NULL;

@@ -19,6 +19,9 @@
 /* More of the clock's future is asked for when this much is left of what STORE has reserved. */
 #define SERVE_TIMESTAMPS_AHEAD_US UINT64_C(20000000)
 
+/* What comes as the value of anything but a put and a batch: parameters of a scan at most. */
+enum { SERVE_PARAMS_BYTES_MAX = ELOQ_SCAN_PARAMS_BYTES + ELOQ_KEY_BYTES_MAX };
+
 /* A request between peek and accept. */
 struct serve {
 	struct shard *shard;
@@ -39,43 +42,58 @@ static void serve_refuse(struct serve *serve, enum eloq_status status, const cha
 	serve->words = words;
 }
 
-static void serve_find_table(struct serve *serve)
+/* The table and the bulk memory that the request names. False: something is not known. */
+static bool serve_find_names(struct serve *serve)
 {
-	struct shard *shard = serve->shard;
+	const struct eloq_request *req = &serve->req;
+	bool up = req->flags & ELOQ_REQ_UP_BULK, down = req->flags & ELOQ_REQ_DOWN_BULK;
 
-	serve->table = shard_table_find(shard, serve->req.table);
-	if (!serve->table) {
-		shard_link_drain_now(shard);
-		serve->table = shard_table_find(shard, serve->req.table);
-	}
+	if (req->op != ELOQ_OP_PING)
+		serve->table = shard_table_find(serve->shard, req->table);
+	serve->up = serve->down = NULL;
+	if (up)
+		serve->up =
+			shard_bulk_find(serve->lane, req->words[ELOQ_WORD_UP_BULK], ELOQ_BULK_UP);
+	if (down)
+		serve->down = shard_bulk_find(serve->lane, req->words[ELOQ_WORD_DOWN_BULK],
+					      ELOQ_BULK_DOWN);
+	return (serve->table || req->op == ELOQ_OP_PING) && (serve->up || !up) &&
+	       (serve->down || !down);
+}
+
+static void serve_check_table(struct serve *serve)
+{
+	const struct eloq_request *req = &serve->req;
+
 	if (!serve->table || serve->table->dropping) {
 		serve_refuse(serve, ELOQ_STATUS_NO_TABLE, NULL);
 		return;
 	}
-	if (serve->req.op == ELOQ_OP_PARTITIONS)
+	if (req->op == ELOQ_OP_PARTITIONS)
 		return;
-	if (serve->req.partition % (uint32_t)shard->count != (uint32_t)shard->index)
+	if (req->partition % (uint32_t)serve->shard->count != (uint32_t)serve->shard->index)
 		serve_refuse(serve, ELOQ_STATUS_WRONG_SHARD, NULL);
-	if (serve->table->partitions && serve->req.partition >= serve->table->partitions)
+	if (serve->table->partitions && req->partition >= serve->table->partitions)
 		serve_refuse(serve, ELOQ_STATUS_INVALID, "the table has fewer partitions");
 }
 
-static struct shard_bulk *serve_find_bulk(struct serve *serve, unsigned flag,
-					  enum eloq_request_word word, uint32_t direction)
+static void serve_check_names(struct serve *serve)
 {
-	struct shard_bulk *bulk;
-	uint64_t id = serve->req.words[word];
+	const struct eloq_request *req = &serve->req;
+	bool known = serve_find_names(serve);
 
-	if (!(serve->req.flags & flag))
-		return NULL;
-	bulk = shard_bulk_find(serve->lane, id, direction);
-	if (!bulk) {
+	if (!known) {
+		/* All again: what was known may be gone by what is heard now. */
 		shard_link_drain_now(serve->shard);
-		bulk = shard_bulk_find(serve->lane, id, direction);
+		known = serve_find_names(serve);
 	}
-	if (!bulk)
+	if (req->op != ELOQ_OP_PING)
+		serve_check_table(serve);
+	if (!known)
 		serve_refuse(serve, ELOQ_STATUS_INVALID, "no such bulk memory");
-	return bulk;
+	if (serve->up && req->value_bytes > serve->up->bytes)
+		serve_refuse(serve, ELOQ_STATUS_INVALID,
+			     "the value is longer than its bulk memory");
 }
 
 static void serve_check_write(struct serve *serve)
@@ -107,20 +125,19 @@ static void serve_check(struct serve *serve)
 		serve_refuse(serve, ELOQ_STATUS_UNSUPPORTED, "a flag is not supported");
 	if (serve->lane->rights < 1)
 		serve_refuse(serve, ELOQ_STATUS_DENIED, NULL);
-	if (req->op != ELOQ_OP_PING)
-		serve_find_table(serve);
+	serve_check_names(serve);
 	if (keyed && req->key_bytes == 0)
 		serve_refuse(serve, ELOQ_STATUS_INVALID, "a key has at least one byte");
+	if (req->op == ELOQ_OP_TRUNCATE && req->key_bytes > 0)
+		serve_refuse(serve, ELOQ_STATUS_UNSUPPORTED,
+			     "only a whole partition can be truncated");
+	if (req->op != ELOQ_OP_PUT && req->op != ELOQ_OP_BATCH &&
+	    req->value_bytes > SERVE_PARAMS_BYTES_MAX)
+		serve_refuse(serve, ELOQ_STATUS_INVALID, "more bytes than the operation takes");
 	if (req->key_bytes > eloq_store_key_bytes_max(serve->shard->store))
 		serve_refuse(serve, ELOQ_STATUS_TOO_LONG, "the key is longer than half a page");
 	if (eloq_op_changes(req->op))
 		serve_check_write(serve);
-	serve->up = serve_find_bulk(serve, ELOQ_REQ_UP_BULK, ELOQ_WORD_UP_BULK, ELOQ_BULK_UP);
-	serve->down =
-		serve_find_bulk(serve, ELOQ_REQ_DOWN_BULK, ELOQ_WORD_DOWN_BULK, ELOQ_BULK_DOWN);
-	if (serve->up && req->value_bytes > serve->up->bytes)
-		serve_refuse(serve, ELOQ_STATUS_INVALID,
-			     "the value is longer than its bulk memory");
 }
 
 static uint32_t serve_accept(struct serve *serve, uint8_t *payload)
@@ -158,11 +175,10 @@ static struct shard_request *serve_in_work(struct serve *serve)
 	const struct eloq_request *req = &serve->req;
 	struct shard_request *request;
 
-	request = shard_request_new(serve->shard, serve->lane, req,
+	request = shard_request_new(serve->lane, serve->table, req,
 				    (size_t)req->key_bytes + req->value_bytes);
 	if (!request)
 		return NULL;
-	request->table = serve->table;
 	request->up = serve->up;
 	request->down = serve->down;
 	if (request->up) {
@@ -248,13 +264,13 @@ static bool serve_get(struct serve *serve)
 		return true;
 	}
 	if (r == -EAGAIN)
-		request = shard_request_new(shard, serve->lane, &serve->req, serve->req.key_bytes);
+		request = shard_request_new(serve->lane, serve->table, &serve->req,
+					    serve->req.key_bytes);
 	if (!request) {
 		shard_answer_error(&reply, r == -EAGAIN ? -ENOMEM : r, NULL);
 		return true;
 	}
 	memcpy(request->payload, shard->scratch, serve->req.key_bytes);
-	request->table = serve->table;
 	request->reserved = reply.reserved;
 	request->down = serve->down;
 	if (request->down)
@@ -395,6 +411,7 @@ static enum eloq_status serve_decode_batch(struct shard_request *request, uint64
 		*ret_words = NULL;
 		return ELOQ_STATUS_NO_MEMORY;
 	}
+	shard_request_charge(request, (uint64_t)count * sizeof(*request->entries));
 	for (uint32_t i = 0; i < count; i++) {
 		struct eloq_batch_entry item;
 		struct eloq_write_entry *entry = &request->entries[i];
@@ -503,10 +520,12 @@ static bool serve_task(struct serve *serve, void (*body)(void *arg))
 	return true;
 }
 
-/* False: not taken, for want of room; the lane is looked at again. */
+/* False: not taken, for want of room (the lane is looked at again) or as its client left. */
 static bool serve_one(struct serve *serve)
 {
 	serve_check(serve);
+	if (serve->lane->gone)
+		return false; /* so said the supervisor, when it was asked for a name */
 	if (serve->refusal != ELOQ_STATUS_OK) {
 		serve_at_once(serve);
 		return true;
@@ -538,6 +557,7 @@ unsigned shard_serve_lane(struct shard_lane *lane, unsigned max)
 	struct shard *shard = lane->shard;
 	unsigned taken = 0;
 
+	lane->waits = false;
 	while (taken < max && !lane->gone && shard->state == SHARD_SERVING) {
 		struct serve serve = { .shard = shard, .lane = lane };
 		uint32_t reason = ELOQ_LANE_REASON_NONE;
@@ -548,8 +568,10 @@ unsigned shard_serve_lane(struct shard_lane *lane, unsigned max)
 			shard_lane_close(lane, (enum eloq_lane_reason)reason);
 		if (r <= 0)
 			break;
-		if (!serve_one(&serve))
+		if (!serve_one(&serve)) {
+			lane->waits = taken == 0;
 			break;
+		}
 		taken++;
 	}
 	/* A resync that was just confirmed has to be published too. */

@@ -11,6 +11,7 @@
 
 #include "common/fd.h"
 #include "common/log.h"
+#include "daemon/options.h"
 #include "daemon/shard/internal.h"
 #include "shm/segment.h"
 
@@ -39,6 +40,7 @@ static int shard_open_link(struct shard *shard, struct eloq_errinfo *reterr)
 	r = shard_link_receive_start(shard, reterr);
 	if (r < 0)
 		return r;
+	eloq_log_setup(shard->name, eloq_options_log_level(shard->start.log_level));
 	shard->count = (int)shard->start.shard_count;
 	shard->incarnation = shard->start.incarnation;
 	shard->timestamp_last_us = shard->start.timestamp_floor_us;
@@ -254,11 +256,14 @@ static int shard_end(struct shard *shard)
 		eloq_log_err("a sync failed, leaving to recover from what the disk holds");
 	if (!clean)
 		return poisoned ? EX_IOERR : EX_UNAVAILABLE;
-	shard_lanes_close_all(shard, ELOQ_LANE_REASON_STOPPED);
+	/* Whom only a signal ended has a successor, which goes on with the lanes. */
+	if (shard->told_to_stop || shard->link_lost)
+		shard_lanes_close_all(shard, ELOQ_LANE_REASON_STOPPED);
 	shard_lanes_bury(shard);
 	eloq_store_close(shard->store);
-	shard_link_reply(shard, ELOQ_CONTROL_W_STOPPED, 0, 0, "");
-	return 0;
+	if (!shard->link_lost)
+		shard_link_reply(shard, ELOQ_CONTROL_W_STOPPED, 0, 0, "");
+	return shard->link_lost ? EX_UNAVAILABLE : 0;
 }
 
 int eloq_shard_main(int control_socket, int shard_index)
@@ -267,11 +272,10 @@ int eloq_shard_main(int control_socket, int shard_index)
 		.page_fd = -1, .wal_dir_fd = -1, .lock_fd = -1, .signal_fd = -1
 	};
 	struct eloq_errinfo error = { 0 };
-	char name[32];
 	int r;
 
-	(void)snprintf(name, sizeof(name), "worker[%d]", shard_index);
-	eloq_log_setup(name, ELOQ_LOG_INFO);
+	(void)snprintf(shard.name, sizeof(shard.name), "worker[%d]", shard_index);
+	eloq_log_setup(shard.name, ELOQ_LOG_INFO);
 	/* The terminal's Ctrl-C goes to the whole group; the supervisor decides what it means. */
 	(void)signal(SIGINT, SIG_IGN);
 	(void)signal(SIGPIPE, SIG_IGN);
