@@ -71,8 +71,10 @@ struct eloq_sim_fault {
 
 	/*
 	 * What it fails with. -EIO leaves open what was done: a write may have reached its file in
-	 * part or whole, a change of names may have happened. A SYNC that fails with whatever error
-	 * has dropped what it was for: some of it is on the disk, the next sync knows of nothing.
+	 * part or whole, a change of names may have happened. A SYNC of a file that fails with
+	 * whatever error has dropped what it was for: some of it is on the disk, the next sync
+	 * knows of nothing, and readers see what was lost until the process is killed. (Its
+	 * successor reads the medium, as direct I/O does.) Names wait for the next sync.
 	 * Any other error, as -ENOSPC or -EINTR, has changed nothing.
 	 */
 	int error;

@@ -328,9 +328,8 @@ void eloq_sim_disk_kill(struct eloq_sim_disk *disk, struct eloq_sim_instance *in
 	while (!eloq_list_empty(&late))
 		disk_insert(disk,
 			    eloq_list_entry(eloq_list_pop_front(&late), struct eloq_sim_op, link));
-	/* Between two processes the kernel had time to forget pages. */
-	if (disk_coin(disk))
-		eloq_simfs_evict(&disk->fs);
+	/* The next process reads past the cache what this one could not sync. */
+	eloq_simfs_evict(&disk->fs);
 }
 
 void eloq_sim_disk_cut_at_io(struct eloq_sim_disk *disk, uint64_t k)

@@ -426,7 +426,7 @@ void eloq_simfs_sync(struct eloq_simfs *fs, struct eloq_simfs_node *node, uint64
 
 void eloq_simfs_sync_fails(struct eloq_simfs *fs, struct eloq_simfs_node *node, uint64_t mark)
 {
-	if (changes_before(node, mark) == 0)
+	if (node->is_directory || changes_before(node, mark) == 0)
 		return;
 	settle(fs, node, mark, fate_draw(fs));
 	node->is_stale = true;

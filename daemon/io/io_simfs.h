@@ -86,7 +86,9 @@ int eloq_simfs_allocate(struct eloq_simfs *fs, struct eloq_simfs_node *file, uin
 /* A sync in two steps: what is there when it starts, and that becoming durable when it ends. */
 uint64_t eloq_simfs_sync_mark(const struct eloq_simfs *fs);
 void eloq_simfs_sync(struct eloq_simfs *fs, struct eloq_simfs_node *node, uint64_t mark);
-/* As Linux has it: what was not written is forgotten, a later sync knows nothing of it. */
+/* As Linux has it: what was not written of a file is forgotten, a later sync knows nothing of it.
+ * Names are not forgotten: a file system whose journal fails stops rather than show what it lost.
+ */
 void eloq_simfs_sync_fails(struct eloq_simfs *fs, struct eloq_simfs_node *node, uint64_t mark);
 
 /* The power goes. Nodes that are still held stay, with what is left of them. */
