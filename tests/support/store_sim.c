@@ -28,6 +28,7 @@ struct store_sim_write {
 	struct store_sim *sim;
 	struct eloq_task *waiter;
 	bool is_answered;
+	bool is_void; /* failed for good: not even a restart may show it */
 };
 
 /* ---- seeds, and how a failure names its own --------------------------------------------- */
@@ -314,11 +315,21 @@ static void sim_write_done(struct eloq_write *eloq_write)
 	write->is_answered = true;
 	if (eloq_write->result == 0) {
 		sim_apply(&partition->acked, write);
+		sim_apply(&partition->other, write);
+		if (eloq_write->kind != ELOQ_WRITE_BATCH)
+			partition->drop_failed = false;
 		partition->tail = partition->answered;
 		sim->writes_acked++;
 	} else {
 		sim_excuse(sim, eloq_write->result, "write",
 			   eloq_write->error ? eloq_write->error->text : "");
+		if (eloq_write->kind == ELOQ_WRITE_DROP) {
+			partition->drop_failed = true;
+			memset(&partition->other, 0, sizeof(partition->other));
+		}
+		write->is_void = eloq_write->kind != ELOQ_WRITE_DROP &&
+				 eloq_write->result != -ELOQ_EFAILED_SYNC &&
+				 !eloq_io_sim_is_dead(sim->io);
 		sim->writes_failed++;
 	}
 	sim_free_bytes(write);
@@ -425,7 +436,7 @@ static void sim_check_get(const struct store_sim *sim, uint32_t partition, uint3
 			  uint64_t before, uint32_t answered, uint64_t found)
 {
 	const struct store_sim_partition *p = &sim->partitions[partition];
-	bool is_right = found == before;
+	bool is_right = found == before || (p->drop_failed && found == p->other.timestamps[number]);
 
 	for (uint32_t i = answered; i < p->log_count && !is_right; i++) {
 		uint64_t timestamp;
@@ -523,30 +534,47 @@ static bool sim_equal(const struct store_sim_state *a, const struct store_sim_st
 		      (to - from) * sizeof(a->timestamps[0])) == 0;
 }
 
-void store_sim_scan(struct store_sim *sim, uint32_t partition, uint32_t from, uint32_t to)
+/* True if @found is @state, or that after some of the writes of the log from @at on, in order. */
+static bool sim_was_state(const struct store_sim_partition *p, struct store_sim_state state,
+			  uint32_t at, const struct store_sim_state *found, uint32_t from,
+			  uint32_t to)
 {
-	struct store_sim_partition *p = &sim->partitions[partition];
-	struct store_sim_state *state = malloc(sizeof(*state));
-	struct sim_found *found = malloc(sizeof(*found));
-	uint32_t at = p->answered;
-	struct eloq_errinfo error = { 0 };
-	bool matches;
-	int r;
+	bool matches = sim_equal(found, &state, from, to);
 
-	*state = p->acked;
-	r = sim_scan(sim, partition, from, to, found, &error);
-	if (r < 0)
-		sim_excuse(sim, r, "scan", error.text);
-	matches = r < 0 || sim_equal(&found->state, state, from, to);
 	for (; at < p->log_count && !matches; at++) {
 		if (sim_has_failed(p->log[at]))
 			continue;
-		sim_apply(state, p->log[at]);
-		matches = sim_equal(&found->state, state, from, to);
+		sim_apply(&state, p->log[at]);
+		matches = sim_equal(found, &state, from, to);
 	}
-	store_sim_check(sim, matches, "t.%u: a scan of %u..%u shows no state there ever was",
-			partition, from, to);
-	free(state);
+	return matches;
+}
+
+void store_sim_scan(struct store_sim *sim, uint32_t partition, uint32_t from, uint32_t to)
+{
+	struct store_sim_partition *p = &sim->partitions[partition];
+	struct store_sim_state *before = malloc(2 * sizeof(*before));
+	struct sim_found *found = malloc(sizeof(*found));
+	uint32_t answered = p->answered;
+	bool drop_failed = p->drop_failed;
+	struct eloq_errinfo error = { 0 };
+	int r;
+
+	before[0] = p->acked;
+	before[1] = p->other;
+	r = sim_scan(sim, partition, from, to, found, &error);
+	if (r < 0)
+		sim_excuse(sim, r, "scan", error.text);
+	else
+		store_sim_check(
+			sim,
+			sim_was_state(p, before[0], answered, &found->state, from, to) ||
+				(drop_failed &&
+				 sim_was_state(p, before[1], answered, &found->state, from, to)) ||
+				(p->drop_failed && sim_equal(&p->other, &found->state, from, to)),
+			"t.%u: a scan of %u..%u shows no state there ever was", partition, from,
+			to);
+	free(before);
 	free(found);
 }
 
@@ -607,9 +635,21 @@ static void sim_print_log(const struct store_sim *sim, uint32_t number)
 	for (uint32_t i = 0; i < p->log_count; i++)
 		fprintf(stderr, "t.%u log %u: timestamp %" PRIu64 " kind %d, %u entries, %s %d\n",
 			number, i, p->log[i]->timestamp, (int)p->log[i]->write.kind,
-			p->log[i]->write.entry_count,
-			p->log[i]->is_answered ? "answered" : "unanswered",
+			p->log[i]->write.entry_count, p->log[i]->is_void ? "void" : "ended",
 			p->log[i]->write.result);
+}
+
+/* Make @state what @found is, by a prefix of the tail; else the whole tail is in it. */
+static bool sim_add_tail(const struct store_sim_partition *p, struct store_sim_state *state,
+			 const struct store_sim_state *found)
+{
+	for (uint32_t at = p->tail; at < p->log_count; at++) {
+		if (sim_equal(found, state, 0, STORE_SIM_KEYS))
+			break;
+		if (!p->log[at]->is_void)
+			sim_apply(state, p->log[at]);
+	}
+	return sim_equal(found, state, 0, STORE_SIM_KEYS);
 }
 
 /* What was found must be what was acknowledged, plus a prefix of the tail. */
@@ -618,11 +658,12 @@ static void sim_verify_partition(struct store_sim *sim, uint32_t number,
 {
 	struct store_sim_partition *p = &sim->partitions[number];
 	struct store_sim_state *state = malloc(sizeof(*state));
-	uint32_t at = p->tail;
 
-	*state = p->acked;
-	while (at < p->log_count && !sim_equal(found, state, 0, STORE_SIM_KEYS))
-		sim_apply(state, p->log[at++]);
+	*state = p->other;
+	if (!p->drop_failed || !sim_add_tail(p, state, found)) {
+		*state = p->acked;
+		(void)sim_add_tail(p, state, found);
+	}
 	sim_print_log(sim, number);
 	for (uint32_t i = 0; i < STORE_SIM_KEYS; i++)
 		store_sim_check(sim, found->timestamps[i] == state->timestamps[i],
@@ -631,6 +672,7 @@ static void sim_verify_partition(struct store_sim *sim, uint32_t number,
 				number, i, found->timestamps[i], p->acked.timestamps[i],
 				state->timestamps[i], p->log_count - p->tail);
 	p->acked = *found;
+	p->drop_failed = false;
 	free(state);
 }
 
@@ -651,16 +693,15 @@ static void sim_verify(void *arg)
 		sim_verify_partition(sim, p, &found[p].state);
 		sim_forget_log(&sim->partitions[p]);
 	}
+	sim->is_verified = r == 0;
 	free(found);
 }
 
 bool store_sim_verify(struct store_sim *sim)
 {
+	sim->is_verified = false;
 	store_sim_run(sim, sim_verify);
-	for (uint32_t p = 0; p < STORE_SIM_PARTITIONS; p++)
-		if (sim->partitions[p].log_count > 0)
-			return false;
-	return !store_sim_is_over(sim);
+	return sim->is_verified;
 }
 
 /* ---- files ------------------------------------------------------------------------------ */

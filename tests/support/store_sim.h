@@ -9,7 +9,8 @@
  * Checked at every read: it shows what had been answered when it began, or that plus some of what
  * was on its way, in order. Checked after a restart: each partition holds what was answered plus a
  * prefix of its tail, each key once, bytes and all. While nothing was cut, killed or made to
- * fail, nothing fails.
+ * fail, nothing fails. A write that failed while its process lived, and not by a sync, is void: no
+ * restart may show it either. Whether a drop that failed took effect is open until it is seen.
  *
  * Everything depends on the seed alone. A test that fails names it: see store_sim_seed(). With
  * ELOQ_SIM_TRACE set every I/O and every write that a restart finds undecided is printed.
@@ -32,6 +33,8 @@ struct store_sim_state {
 
 struct store_sim_partition {
 	struct store_sim_state acked; /* after everything that succeeded */
+	struct store_sim_state other; /* the same, if the drop that failed took effect */
+	bool drop_failed;
 	struct store_sim_write **log; /* of this life, in the order of submission */
 	uint32_t log_count;
 	uint32_t answered; /* of the log */
@@ -52,6 +55,7 @@ struct store_sim {
 	struct eloq_io_file *root;
 
 	struct store_sim_partition partitions[STORE_SIM_PARTITIONS];
+	bool is_verified; /* by the last store_sim_verify() */
 	uint64_t last_timestamp;
 	uint64_t writes_acked, writes_failed, reads;
 };
@@ -93,8 +97,8 @@ void store_sim_any(struct store_sim *sim);
 
 /* --- After a restart -------------------------------------------------------------------------- */
 
-/* Compare all with the model, which from here on believes what was found. Runs tasks. False if the
- * process died before that was done; the model is as before then. */
+/* Compare all with the model, which from here on believes what was found. Runs tasks. False if
+ * something could not be read; the model is as before then. */
 bool store_sim_verify(struct store_sim *sim);
 
 /* While it is closed: the files on the disk are sound (store_check.h) and hold what they should. */
