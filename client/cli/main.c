@@ -165,11 +165,12 @@ int cli_connect(struct cli *cli)
 int cli_open_table(struct cli *cli, const char *name, bool create, struct eloq_table **ret_table)
 {
 	struct eloq_error error = { 0 };
-	bool is_default = !name;
+	bool is_default;
 	int r;
 
-	if (is_default)
+	if (!name)
 		name = "default";
+	is_default = strcmp(name, "default") == 0;
 	r = eloq_table_open(cli->client, name, ret_table, &error);
 	if (r == -ELOQ_CLIENT_ENOTFOUND && create && is_default) {
 		r = eloq_table_create(cli->client, name, CLI_DEFAULT_PARTITIONS,
