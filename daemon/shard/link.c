@@ -167,7 +167,9 @@ static void link_drop_table(struct shard *shard, const struct eloq_msg_table *ms
 		*drop = (struct link_drop){ .shard = shard,
 					    .table = table,
 					    .seq = msg->header.seq };
-	if (!drop || eloq_task_start(shard->sched, link_drop_task, drop) < 0) {
+	/* Like reads, drops leave tasks to the commits that they wait for. */
+	if (!drop || !shard_may_read(shard) ||
+	    eloq_task_start(shard->sched, link_drop_task, drop) < 0) {
 		free(drop);
 		shard_link_reply(shard, ELOQ_CONTROL_W_REPLY, msg->header.seq, -ENOMEM,
 				 "no task is free");
