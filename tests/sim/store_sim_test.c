@@ -142,6 +142,51 @@ TEST(append_mode_every_acknowledged_write_survives_cuts_and_kills)
 	run_seeds(true);
 }
 
+static void put_one(void *sim)
+{
+	store_sim_batch(sim, 0, (const uint32_t[]){ 7 }, (const bool[]){ false }, 1, true);
+}
+
+static void drop(void *sim)
+{
+	store_sim_clear(sim, 0, ELOQ_WRITE_DROP);
+}
+
+static void open_and_verify(struct store_sim *sim)
+{
+	store_sim_check(sim, store_sim_open(sim), "the store does not open");
+	store_sim_check(sim, store_sim_verify(sim), "the store cannot be read");
+}
+
+/* The dropping process dies at its k-th I/O, the next one tells what is there, then power fails. */
+static void run_killed_drop(uint64_t seed, uint64_t k)
+{
+	static struct store_sim sim;
+
+	store_sim_init(&sim, seed, false);
+	open_and_verify(&sim);
+	store_sim_run(&sim, put_one);
+	eloq_io_sim_kill_at_io(sim.io, k);
+	store_sim_run(&sim, drop);
+	store_sim_close(&sim);
+	eloq_sim_disk_advance(sim.disk, ELOQ_NS_PER_S);
+	open_and_verify(&sim);
+	store_sim_close(&sim);
+	eloq_sim_disk_cut(sim.disk);
+	open_and_verify(&sim);
+	store_sim_close(&sim);
+	store_sim_fini(&sim);
+}
+
+TEST(a_dropped_partition_that_was_seen_gone_does_not_come_back)
+{
+	uint64_t seed = test_seed();
+
+	for (unsigned i = 0; i < 10; i++)
+		for (uint64_t k = 1; k <= 12; k++)
+			run_killed_drop(seed + i, k);
+}
+
 static uint64_t hash_of(uint64_t seed)
 {
 	static struct store_sim sim;
