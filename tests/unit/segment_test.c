@@ -96,9 +96,9 @@ TEST(a_ring_lies_twice_in_a_row_behind_its_header)
 	for (unsigned i = 0; i < RING_BYTES; i++)
 		ring[i] = (uint8_t)(i * 7);
 	ck_assert_int_eq(memcmp(ring, ring + RING_BYTES, RING_BYTES), 0);
-	memcpy(ring + RING_BYTES - 4, "12345678", 8);
-	ck_assert_int_eq(memcmp(ring + RING_BYTES - 4, "1234", 4), 0);
-	ck_assert_int_eq(memcmp(ring, "5678", 4), 0);
+	memcpy(ring + RING_BYTES - 4, (const uint8_t[8]){ 1, 2, 3, 4, 5, 6, 7, 8 }, 8);
+	ck_assert_mem_eq(ring + RING_BYTES - 4, ((uint8_t[]){ 1, 2, 3, 4 }), 4);
+	ck_assert_mem_eq(ring, ((uint8_t[]){ 5, 6, 7, 8 }), 4);
 	ck_assert_int_eq(eloq_segment_check(base, ELOQ_REQUEST_SEGMENT_MAGIC, SEGMENT_BYTES), 0);
 	eloq_ring_segment_unmap(base, RING_BYTES);
 	eloq_fd_close(fd);
