@@ -92,7 +92,7 @@ static int admin_table_truncate(struct cli *cli, const char *name)
 		r = eloq_table_partitions(cli->channel, truncate.table, admin_truncate_partition,
 					  &truncate);
 	eloq_table_close(truncate.table);
-	return r < 0 ? cli_fail("table truncate", r, NULL) : CLI_DONE;
+	return r < 0 ? cli_fail_op(cli, "table truncate", r) : CLI_DONE;
 }
 
 /* Entries by a scan of the keys: exact, and as long as the table. */
@@ -165,7 +165,7 @@ static int admin_table_stat(struct cli *cli, const char *name)
 	if (r >= 0)
 		admin_print_stat(cli, eloq_table_info(table), &stat, count);
 	eloq_table_close(table);
-	return r < 0 ? cli_fail("table stat", r, NULL) : CLI_DONE;
+	return r < 0 ? cli_fail_op(cli, "table stat", r) : CLI_DONE;
 }
 
 int cli_table(struct cli *cli)

@@ -52,6 +52,8 @@ int cli_open_table(struct cli *cli, const char *name, bool create, struct eloq_t
 
 /* Print "eloqctl: WHAT: words" for a negative error and return its exit code. */
 int cli_fail(const char *what, int error, const struct eloq_error *words);
+/* The same for a call on the channel, with what the worker said of it. */
+int cli_fail_op(const struct cli *cli, const char *what, int error);
 int cli_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 struct eloq_op_opts cli_op_opts(const struct cli *cli);

@@ -88,7 +88,7 @@ int cli_put(struct cli *cli)
 		r = eloq_put(cli->channel, target.table, target.key.data, target.key.bytes,
 			     value.data, value.bytes, &target.opts);
 		if (r < 0)
-			r = cli_fail("put", r, NULL);
+			r = cli_fail_op(cli, "put", r);
 		else if (r == 1)
 			r = CLI_NEGATIVE;
 	}
@@ -107,7 +107,7 @@ int cli_get(struct cli *cli)
 		r = eloq_get(cli->channel, target.table, target.key.data, target.key.bytes, &value,
 			     &target.opts);
 		if (r < 0) {
-			r = cli_fail("get", r, NULL);
+			r = cli_fail_op(cli, "get", r);
 		} else {
 			cli_print_bytes(cli, stdout, value.data, value.bytes);
 			(void)putchar('\n');
@@ -127,7 +127,7 @@ int cli_del(struct cli *cli)
 		r = eloq_delete(cli->channel, target.table, target.key.data, target.key.bytes,
 				&target.opts);
 		if (r < 0)
-			r = cli_fail("del", r, NULL);
+			r = cli_fail_op(cli, "del", r);
 	}
 	keys_close(&target);
 	return r;
@@ -156,7 +156,7 @@ static int keys_scan(struct cli *cli, struct eloq_table *table, const struct cli
 		return CLI_DONE;
 	r = eloq_scan_open(cli->channel, table, &opts, &cursor);
 	if (r < 0)
-		return cli_fail("scan", r, NULL);
+		return cli_fail_op(cli, "scan", r);
 	while ((r = eloq_scan_next(cursor, &entry)) == 1) {
 		cli_print_field(cli, stdout, entry.key, entry.key_bytes);
 		if (!cli->keys_only) {
@@ -166,7 +166,7 @@ static int keys_scan(struct cli *cli, struct eloq_table *table, const struct cli
 		(void)putchar('\n');
 	}
 	eloq_scan_close(cursor);
-	return r < 0 ? cli_fail("scan", r, NULL) : CLI_DONE;
+	return r < 0 ? cli_fail_op(cli, "scan", r) : CLI_DONE;
 }
 
 int cli_scan(struct cli *cli)

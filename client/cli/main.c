@@ -132,6 +132,17 @@ int cli_fail(const char *what, int error, const struct eloq_error *words)
 	}
 }
 
+int cli_fail_op(const struct cli *cli, const char *what, int error)
+{
+	struct eloq_error words = { .code = error };
+	const char *said = cli->channel ? eloq_channel_words(cli->channel) : "";
+
+	if (said[0])
+		(void)snprintf(words.text, sizeof(words.text), "%s: %s", eloq_strerror(error),
+			       said);
+	return cli_fail(what, error, &words);
+}
+
 struct eloq_op_opts cli_op_opts(const struct cli *cli)
 {
 	return (struct eloq_op_opts){
