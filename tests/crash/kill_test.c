@@ -39,6 +39,7 @@ struct load {
 	struct daemon daemon;
 	uint64_t seed;
 	_Atomic bool stop;
+	_Atomic uint64_t connected;	  /* loaders, ever */
 	_Atomic uint64_t acknowledged;	  /* by all loaders */
 	_Atomic uint64_t by_one_sided[2]; /* acknowledged by the client that uses only shard N */
 	struct key_state keys[LOADERS][LOADER_KEYS];
@@ -166,6 +167,7 @@ static void loader_run(void *arg)
 	ck_assert_ptr_nonnull(value);
 	eloq_prng_seed(&prng, loader->load->seed + loader->number);
 	service_connect(&s);
+	atomic_fetch_add(&loader->load->connected, 1);
 	while (served && !atomic_load(&loader->load->stop))
 		served = loader_submit(loader, &s, slots, &prng, value);
 	while (served && eloq_in_flight(s.channel) > 0)
@@ -201,15 +203,6 @@ struct crew {
 	pid_t loader_pids[LOADERS], one_sided_pids[2];
 };
 
-static void crew_start(struct crew *crew, struct load *load)
-{
-	atomic_store(&load->stop, false);
-	for (unsigned i = 0; i < LOADERS; i++) {
-		crew->loaders[i] = (struct loader){ load, i };
-		crew->loader_pids[i] = daemon_fork(loader_run, &crew->loaders[i]);
-	}
-}
-
 static void crew_join(struct crew *crew, struct load *load)
 {
 	atomic_store(&load->stop, true);
@@ -235,6 +228,19 @@ static void await_progress(_Atomic uint64_t *counter, uint64_t count, const char
 	struct awaited awaited = { counter, atomic_load(counter) + count };
 
 	daemon_wait_until(has_reached, &awaited, what);
+}
+
+static void crew_start(struct crew *crew, struct load *load)
+{
+	struct awaited all = { &load->connected, atomic_load(&load->connected) + LOADERS };
+
+	atomic_store(&load->stop, false);
+	for (unsigned i = 0; i < LOADERS; i++) {
+		crew->loaders[i] = (struct loader){ load, i };
+		crew->loader_pids[i] = daemon_fork(loader_run, &crew->loaders[i]);
+	}
+	/* Who is still on the way in when the daemon is killed has nothing to tell. */
+	daemon_wait_until(has_reached, &all, "all loaders");
 }
 
 /* Every key holds a version that was submitted and is not older than the last acknowledged one. */
