@@ -13,9 +13,9 @@
  *	eloq_table_open(client, "default", &table, NULL);
  *	eloq_put(eloq_channel(client), table, "key", 3, "value", 5, NULL);
  *
- * Errors: 0 or a count on success; a negative number otherwise: -errno, or -ELOQ_E... from the list
- * below; eloq_strerror() has its text. Functions that open things also fill in an eloq_error with
- * words, if one is given.
+ * Errors: 0 or a count on success; a negative number otherwise: -errno, or -ELOQ_CLIENT_E... from
+ * the list below; eloq_strerror() has its text. Functions that open things also fill in an
+ * eloq_error with words, if one is given.
  *
  * Threads: a client, and its tables, may be shared by threads. A channel is used by one thread at a
  * time; eloq_channel() gives each thread its own. Blocking calls block their thread only.
