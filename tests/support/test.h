@@ -1,7 +1,7 @@
 /*
  * test.h - tests named by the behaviour they hold us to, over Check.
  *
- *   TEST(ring_refuses_the_slot_past_the_last_one_and_loses_nothing)
+ *   TEST(a_header_of_zeroes_is_not_a_record)
  *   {
  *           ck_assert_int_eq(...);
  *   }
