@@ -54,6 +54,15 @@ enum {
 	ELOQ_TURN_TASKS_MAX = 256,
 };
 
+/*
+ * Stored values that a worker has in memory of their own while it reads and answers them: any
+ * number of short ones (a task each), and a few long ones, which may be ELOQ_VALUE_BYTES_MAX each.
+ */
+enum {
+	ELOQ_SHORT_VALUE_BYTES_MAX = 64 << 10,
+	ELOQ_LONG_READS_MAX = 4,
+};
+
 static_assert(ELOQ_IO_DEPTH_MAX <= ELOQ_TASKS_MAX * 4, "writers keep a few I/Os each in flight");
 
 /* A table. */

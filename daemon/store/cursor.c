@@ -221,7 +221,7 @@ static int cursor_pass_await(struct cursor *cursor, const struct eloq_entry *ent
 		.expire_ms = entry->expire_ms,
 	};
 	struct eloq_value_ref ref;
-	uint8_t *owned = NULL;
+	struct eloq_value_copy copy = { 0 };
 	int r;
 
 	if (!scan->keys_only) {
@@ -235,14 +235,14 @@ static int cursor_pass_await(struct cursor *cursor, const struct eloq_entry *ent
 	}
 	if (!scan->keys_only && entry->flags & ELOQ_ENTRY_OVERFLOW) {
 		eloq_value_ref_set(&ref, entry);
-		r = eloq_value_read_await(&cursor->view, &ref, &owned, &out.value_bytes,
-					  cursor->reterr);
+		r = eloq_value_read_await(&cursor->view, &ref, &copy, cursor->reterr);
 		if (r < 0)
 			return r;
-		out.value = owned;
+		out.value = copy.data;
+		out.value_bytes = copy.bytes;
 	}
 	r = scan->each(scan->arg, &out);
-	free(owned);
+	eloq_value_copy_free(cursor->view.places, &copy);
 	return r;
 }
 

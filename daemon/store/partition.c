@@ -3,8 +3,6 @@
  */
 #include "daemon/store/partition.h"
 
-#include "daemon/store/value.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -182,7 +180,7 @@ void eloq_partition_leave(struct eloq_partition *partition)
 
 void eloq_partition_view(struct eloq_partition *partition, struct eloq_tree_view *ret_view)
 {
-	const struct eloq_engine *engine = partition->engine;
+	struct eloq_engine *engine = partition->engine;
 
 	*ret_view = (struct eloq_tree_view){
 		.io = engine->io,
@@ -191,6 +189,7 @@ void eloq_partition_view(struct eloq_partition *partition, struct eloq_tree_view
 		.dir = &partition->dir,
 		.manifest = partition->manifest,
 		.mapping = eloq_mapper_acquire(partition->mapper),
+		.places = &engine->places,
 		.page_bytes = engine->opts.page_bytes,
 		.pages_per_file_shift = engine->opts.pages_per_file_shift,
 		.verify_checksums = engine->opts.verify_checksums,
@@ -320,6 +319,7 @@ static int partition_find_await(struct eloq_partition *partition, const struct e
 				struct eloq_store_value *ret_value, struct eloq_errinfo *reterr)
 {
 	struct eloq_store_value found;
+	struct eloq_value_copy copy;
 	struct eloq_value_ref ref;
 	struct eloq_page *leaf;
 	struct eloq_entry entry;
@@ -342,12 +342,15 @@ static int partition_find_await(struct eloq_partition *partition, const struct e
 		eloq_value_ref_set(&ref, &entry);
 		eloq_cache_unpin(view->cache, leaf);
 		found.page = NULL;
-		r = eloq_value_read_await(view, &ref, &found.owned, &found.bytes, reterr);
-		found.data = found.owned;
+		r = eloq_value_read_await(view, &ref, &copy, reterr);
+		if (r < 0)
+			return r;
+		found.data = found.owned = copy.data;
+		found.bytes = copy.bytes;
+		found.has_place = copy.has_place;
 	}
-	if (r == 0)
-		*ret_value = found;
-	return r;
+	*ret_value = found;
+	return 0;
 }
 
 int eloq_partition_get_await(struct eloq_partition *partition, const uint8_t *key,

@@ -19,7 +19,7 @@
 #include "daemon/format/file_name.h"
 #include "daemon/store/page_writer.h"
 #include "daemon/store/store.h"
-#include "daemon/store/tree.h"
+#include "daemon/store/value.h"
 
 /* What the partitions of a store share. */
 struct eloq_engine {
@@ -31,8 +31,9 @@ struct eloq_engine {
 	struct eloq_extents *extents;
 	uint32_t last_no; /* of eloq_partition_dir.no, which are never used again */
 	bool poisoned;
-	unsigned pages_ahead; /* tasks that read for scans (cursor.h) */
-	unsigned committers;  /* tasks */
+	struct eloq_value_places places; /* of values being read, until they are given back */
+	unsigned pages_ahead;		 /* tasks that read for scans (cursor.h) */
+	unsigned committers;		 /* tasks */
 	struct eloq_waitq committers_ended;
 	struct eloq_store_stats counts; /* those of commits and loads */
 };

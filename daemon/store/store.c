@@ -172,6 +172,7 @@ int eloq_store_open(struct eloq_store **ret_store, const struct eloq_store_opts 
 	store->engine.io = io;
 	store->engine.sched = sched;
 	eloq_waitq_init(&store->engine.committers_ended);
+	eloq_value_places_init(&store->engine.places);
 	eloq_list_init(&store->tables);
 	eloq_list_init(&store->found);
 	eloq_list_init(&store->orphans);
@@ -436,9 +437,11 @@ void eloq_store_close(struct eloq_store *store)
 
 void eloq_store_value_release(struct eloq_store *store, struct eloq_store_value *value)
 {
+	struct eloq_value_copy copy = { .data = value->owned, .has_place = value->has_place };
+
 	if (value->page)
 		eloq_cache_unpin(store->engine.cache, value->page);
-	free(value->owned);
+	eloq_value_copy_free(&store->engine.places, &copy);
 	memset(value, 0, sizeof(*value));
 }
 

@@ -90,7 +90,10 @@ int eloq_store_table_partitions(struct eloq_store *store, uint32_t table_id,
 
 /* --- Reads ------------------------------------------------------------------------------------ */
 
-/* A value that was found: in a pinned cache page, or in memory of its own. */
+/*
+ * A value that was found: in a pinned cache page, or in memory of its own. Few long ones may be in
+ * memory at a time: a task gives back what it found before it reads again.
+ */
 struct eloq_store_value {
 	const uint8_t *data;
 	uint32_t bytes;
@@ -98,6 +101,7 @@ struct eloq_store_value {
 	uint64_t expire_ms;	/* 0: never */
 	struct eloq_page *page; /* pinned, or NULL */
 	uint8_t *owned;		/* malloc'ed, or NULL */
+	bool has_place;		/* among the long ones */
 };
 
 /* Give back what a found value holds; the structure is empty afterwards. */

@@ -19,6 +19,8 @@
 #include "daemon/store/manifest.h"
 #include "daemon/store/mapper.h"
 
+struct eloq_value_places;
+
 struct eloq_tree_view {
 	struct eloq_io *io;
 	struct eloq_files *files;
@@ -26,6 +28,7 @@ struct eloq_tree_view {
 	struct eloq_partition_dir *dir;
 	const struct eloq_manifest *manifest;
 	struct eloq_mapping *mapping;
+	struct eloq_value_places *places; /* for reading long values (value.h) */
 	uint32_t page_bytes;
 	uint32_t pages_per_file_shift;
 	bool verify_checksums;

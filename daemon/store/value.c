@@ -29,6 +29,40 @@ static void value_ref_follow(struct eloq_value_ref *ref, const struct eloq_overf
 		ref->ids[i] = eloq_overflow_pointer(page, i);
 }
 
+/* --- Places for long reads ---------------------------------------------------------------------
+ */
+
+void eloq_value_places_init(struct eloq_value_places *places)
+{
+	places->taken = 0;
+	eloq_waitq_init(&places->waiting);
+}
+
+static void value_place_await(struct eloq_value_places *places)
+{
+	if (places->taken < ELOQ_LONG_READS_MAX)
+		places->taken++;
+	else
+		eloq_waitq_await(&places->waiting); /* and then it is handed over */
+}
+
+static void value_place_leave(struct eloq_value_places *places)
+{
+	eloq_assert(places->taken > 0);
+	if (eloq_waitq_empty(&places->waiting))
+		places->taken--;
+	else
+		eloq_waitq_wake_one(&places->waiting);
+}
+
+void eloq_value_copy_free(struct eloq_value_places *places, struct eloq_value_copy *copy)
+{
+	free(copy->data);
+	if (copy->has_place)
+		value_place_leave(places);
+	*copy = (struct eloq_value_copy){ 0 };
+}
+
 /* --- Reading ---------------------------------------------------------------------------------- */
 
 /* Pages of the window that lie behind each other on disk are one request. */
@@ -42,8 +76,7 @@ struct value_read {
 	const struct eloq_tree_view *view;
 	struct eloq_errinfo *reterr;
 	struct eloq_value_ref group; /* being read */
-	uint8_t *value;
-	size_t value_bytes;
+	struct eloq_value_copy value;
 	size_t value_capacity;
 	uint32_t pages; /* read so far */
 	bool cached;	/* put what comes from disk into the cache */
@@ -57,10 +90,10 @@ struct value_read {
 };
 
 /* Makes room for @bytes more. The first group says how much that is, unless others follow. */
-static int value_reserve(struct value_read *read, size_t bytes)
+static int value_reserve_await(struct value_read *read, size_t bytes)
 {
-	size_t wanted = read->value_bytes + bytes;
-	uint8_t *value;
+	size_t wanted = read->value.bytes + bytes;
+	uint8_t *data;
 
 	if (wanted > ELOQ_VALUE_BYTES_MAX)
 		return eloq_fail(read->reterr, -ELOQ_ETOOLONG,
@@ -68,12 +101,17 @@ static int value_reserve(struct value_read *read, size_t bytes)
 				 read->view->dir->name, ELOQ_VALUE_BYTES_MAX);
 	if (wanted <= read->value_capacity)
 		return 0;
-	if (read->value_capacity > 0)
-		wanted = eloq_max_u64(wanted, read->value_capacity * 2);
-	value = realloc(read->value, wanted);
-	if (!value)
+	if (wanted > ELOQ_SHORT_VALUE_BYTES_MAX && !read->value.has_place) {
+		value_place_await(read->view->places);
+		read->value.has_place = true;
+	}
+	if (read->value.has_place && read->value_capacity > 0)
+		wanted = eloq_max_u64(wanted,
+				      eloq_min_u64(read->value_capacity * 2, ELOQ_VALUE_BYTES_MAX));
+	data = realloc(read->value.data, wanted);
+	if (!data)
 		return -ENOMEM;
-	read->value = value;
+	read->value.data = data;
 	read->value_capacity = wanted;
 	return 0;
 }
@@ -174,8 +212,8 @@ static int value_fill_slots(struct value_read *read, const uint32_t *ids, uint32
 }
 
 /* Checks what came from disk and appends the pages' bytes to the value. */
-static int value_take_slots(struct value_read *read, uint32_t count,
-			    struct eloq_overflow_view *ret_last)
+static int value_take_slots_await(struct value_read *read, uint32_t count,
+				  struct eloq_overflow_view *ret_last)
 {
 	const struct eloq_tree_view *view = read->view;
 	int r;
@@ -196,11 +234,12 @@ static int value_take_slots(struct value_read *read, uint32_t count,
 		if (slot->from_disk && read->cached)
 			eloq_cache_insert(view->cache, view->dir->no, slot->file_page_id, page);
 		eloq_overflow_page_decode(page, view->page_bytes, ret_last);
-		r = value_reserve(read, ret_last->value_bytes);
+		r = value_reserve_await(read, ret_last->value_bytes);
 		if (r < 0)
 			return r;
-		memcpy(read->value + read->value_bytes, ret_last->value, ret_last->value_bytes);
-		read->value_bytes += ret_last->value_bytes;
+		memcpy(read->value.data + read->value.bytes, ret_last->value,
+		       ret_last->value_bytes);
+		read->value.bytes += ret_last->value_bytes;
 	}
 	return 0;
 }
@@ -237,7 +276,7 @@ static int value_read_window_await(struct value_read *read, const uint32_t *ids,
 		    read->requests[i].req.result != (int64_t)read->requests[i].req.bytes)
 			r = eloq_tree_corrupt(read->view, ids[i], "lies behind the end of its file",
 					      read->reterr);
-	return r < 0 ? r : value_take_slots(read, count, ret_last);
+	return r < 0 ? r : value_take_slots_await(read, count, ret_last);
 }
 
 static int value_read_groups_await(struct value_read *read)
@@ -266,10 +305,10 @@ static int value_read_groups_await(struct value_read *read)
 }
 
 int eloq_value_read_await(const struct eloq_tree_view *view, const struct eloq_value_ref *ref,
-			  uint8_t **ret_value, uint32_t *ret_bytes, struct eloq_errinfo *reterr)
+			  struct eloq_value_copy *ret_copy, struct eloq_errinfo *reterr)
 {
 	struct value_read *read;
-	int r = -ENOMEM;
+	int r;
 
 	if (ref->count == 0)
 		return eloq_fail(reterr, -ELOQ_ECORRUPT, "%s: an overflow value without pages",
@@ -282,20 +321,20 @@ int eloq_value_read_await(const struct eloq_tree_view *view, const struct eloq_v
 	read->group = *ref;
 	read->cached = ref->count <= VALUE_CACHED_PAGES;
 	read->window_pages = (uint32_t)eloq_min_u64(ref->count, VALUE_WINDOW_PAGES);
-	read->window = aligned_alloc(ELOQ_IO_ALIGN, (size_t)read->window_pages * view->page_bytes);
 	eloq_io_group_init(&read->io, view->io);
-	if (!read->window)
-		goto out;
-	r = value_reserve(read, (size_t)ref->count * eloq_overflow_capacity(view->page_bytes));
-	if (r == 0)
-		r = value_read_groups_await(read);
+	/* The window comes second: it is long where the value is, and must wait like it. */
+	r = value_reserve_await(read,
+				(size_t)ref->count * eloq_overflow_capacity(view->page_bytes));
 	if (r < 0)
 		goto out;
-	*ret_value = read->value;
-	*ret_bytes = (uint32_t)read->value_bytes;
-	read->value = NULL;
+	read->window = aligned_alloc(ELOQ_IO_ALIGN, (size_t)read->window_pages * view->page_bytes);
+	r = read->window ? value_read_groups_await(read) : -ENOMEM;
+	if (r < 0)
+		goto out;
+	*ret_copy = read->value;
+	read->value = (struct eloq_value_copy){ 0 };
 out:
-	free(read->value);
+	eloq_value_copy_free(view->places, &read->value);
 	free(read->window);
 	free(read);
 	return r;

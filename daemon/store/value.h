@@ -5,7 +5,13 @@
  * one. A group's pages are read together, neighbours on disk with one I/O. Large values go past
  * the cache, which they would only empty; small ones are remembered.
  *
- * Always:   the last page of each group is followed, whatever the store's overflow_pointers are.
+ * How long a value is shows only while it is read. So a read that turns out to be longer than
+ * ELOQ_SHORT_VALUE_BYTES_MAX takes one of ELOQ_LONG_READS_MAX places before it asks for more
+ * memory, and waits for it, first come, first served. The place goes with the value's memory.
+ *
+ * Always:   who waits for a place has neither file nor page pinned, and who has one never waits for
+ *           another: so a caller gives back a value that has a place before it reads the next.
+ *           The last page of each group is followed, whatever the store's overflow_pointers are.
  * Fails by: -ELOQ_ECORRUPT on pages of another type and on chains that come back to themselves;
  *           -ELOQ_ETOOLONG on a stored value beyond ELOQ_VALUE_BYTES_MAX.
  */
@@ -24,9 +30,26 @@ struct eloq_value_ref {
 /* @entry has ELOQ_ENTRY_OVERFLOW. */
 void eloq_value_ref_set(struct eloq_value_ref *ref, const struct eloq_entry *entry);
 
-/* The whole value, malloc'ed. */
+struct eloq_value_places {
+	unsigned taken;
+	struct eloq_waitq waiting;
+};
+
+void eloq_value_places_init(struct eloq_value_places *places);
+
+/* A value in memory of its own. */
+struct eloq_value_copy {
+	uint8_t *data; /* malloc'ed */
+	uint32_t bytes;
+	bool has_place;
+};
+
+/* The whole value; eloq_value_copy_free() must follow. On failure nothing is held. */
 int eloq_value_read_await(const struct eloq_tree_view *view, const struct eloq_value_ref *ref,
-			  uint8_t **ret_value, uint32_t *ret_bytes, struct eloq_errinfo *reterr);
+			  struct eloq_value_copy *ret_copy, struct eloq_errinfo *reterr);
+
+/* An empty one is fine. */
+void eloq_value_copy_free(struct eloq_value_places *places, struct eloq_value_copy *copy);
 
 struct eloq_value_writer {
 	struct eloq_change *change;

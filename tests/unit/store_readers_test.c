@@ -4,6 +4,7 @@
  * All tasks share one thread; what is interleaved is what they do between waits for the disk. With
  * a cache of a few pages they wait nearly always.
  */
+#include "common/limits.h"
 #include "daemon/store/cache.h"
 #include "daemon/store/store.h"
 #include "tests/support/store_world.h"
@@ -263,4 +264,98 @@ TEST(a_drop_waits_for_readers_and_they_see_all_or_nothing)
 	store_world_session(&world, drop_run, counts);
 	ck_assert_uint_ge(counts[0], 1);
 	ck_assert_uint_ge(counts[1], 1);
+}
+
+/* --- Long values ------------------------------------------------------------------------------ */
+
+enum { LONG_READERS = ELOQ_LONG_READS_MAX + 2 };
+
+/* Readers in the order they started: each keeps what it found until the main task lets it go. */
+static struct long_reader {
+	bool found, may_leave, left;
+} long_readers[LONG_READERS];
+
+static void long_reader(void *arg)
+{
+	struct long_reader *reader = arg;
+	struct eloq_store_value value;
+
+	ck_assert_int_eq(eloq_store_get_await(world.store, 1, 0, (const uint8_t *)"long", 4, 0,
+					      &value, NULL),
+			 0);
+	reader->found = true;
+	while (!reader->may_leave)
+		eloq_task_yield_await();
+	ck_assert_uint_eq(value.bytes, LONG_VALUE_BYTES);
+	ck_assert_mem_eq(value.data, long_value, LONG_VALUE_BYTES);
+	eloq_store_value_release(world.store, &value);
+	reader->left = true;
+}
+
+static unsigned long_readers_found(void)
+{
+	unsigned found = 0;
+
+	for (unsigned i = 0; i < LONG_READERS; i++)
+		found += long_readers[i].found;
+	return found;
+}
+
+static int long_each(void *arg, const struct eloq_scan_entry *entry)
+{
+	const int *result = arg;
+
+	ck_assert_uint_eq(entry->value_bytes, LONG_VALUE_BYTES);
+	return *result;
+}
+
+/* However a scan ends at a long value, it keeps nothing of it. */
+static void long_scans(void)
+{
+	for (int result = -1; result <= 1; result++)
+		for (unsigned i = 0; i <= ELOQ_LONG_READS_MAX; i++) {
+			struct eloq_scan scan = { .end = (const uint8_t *)"m",
+						  .end_bytes = 1,
+						  .each = long_each,
+						  .arg = &result };
+			bool more;
+			int r = eloq_store_scan_await(world.store, 1, 0, &scan, &more, NULL);
+
+			ck_assert_int_eq(r, result < 0 ? result : 0);
+		}
+}
+
+static void long_run(void *arg)
+{
+	(void)arg;
+	store_world_put(&world, 1, 0, "long", long_value, LONG_VALUE_BYTES, 0);
+	store_world_put(&world, 1, 0, "short", long_value, ELOQ_SHORT_VALUE_BYTES_MAX / 2, 0);
+	long_scans();
+	for (unsigned i = 0; i < LONG_READERS; i++)
+		store_world_spawn(&world, long_reader, &long_readers[i]);
+	while (long_readers_found() < ELOQ_LONG_READS_MAX)
+		eloq_task_yield_await();
+	/* Short values and writes go on beside those that wait. */
+	for (unsigned i = 0; i < 20; i++) {
+		store_world_expect(&world, 1, 0, "short", long_value,
+				   ELOQ_SHORT_VALUE_BYTES_MAX / 2);
+		store_world_put(&world, 1, 0, "other", "value", 5, 0);
+	}
+	ck_assert_uint_eq(long_readers_found(), ELOQ_LONG_READS_MAX);
+	for (unsigned i = 0; i < LONG_READERS; i++) {
+		while (!long_readers[i].found)
+			eloq_task_yield_await();
+		ck_assert_uint_le(long_readers_found(), ELOQ_LONG_READS_MAX + i);
+		long_readers[i].may_leave = true;
+		while (!long_readers[i].left)
+			eloq_task_yield_await();
+	}
+}
+
+TEST(only_a_few_long_values_are_in_memory_at_a_time)
+{
+	memset(long_readers, 0, sizeof(long_readers));
+	memset(long_value, 'C', sizeof(long_value));
+	store_world_init(&world);
+	store_world_session(&world, long_run, NULL);
 }
