@@ -244,9 +244,7 @@ static int client_connect_socket(struct eloq_client *client, const char *path,
 	case -ENOENT:
 	case -ENOTDIR:
 	case -ECONNREFUSED:
-		return eloq_fail(reterr, -ELOQ_ENODAEMON,
-				 "no daemon serves %s; start one with: eloqstored --data DIR",
-				 path);
+		return eloq_fail(reterr, -ELOQ_ENODAEMON, "no daemon serves %s", path);
 	case -EACCES:
 	case -EPERM:
 		return eloq_fail(reterr, -ELOQ_EDENIED, "%s: this user may not connect", path);

@@ -212,7 +212,7 @@ int cli_stat(struct cli *cli)
 	r = eloq_daemon_stat(cli->client, &text, &error);
 	if (r < 0)
 		return cli_fail("stat", r, &error);
-	printf("%s\n", text);
+	printf("%s", text);
 	free(text);
 	return CLI_DONE;
 }
@@ -247,7 +247,7 @@ int cli_ping(struct cli *cli)
 		printf("{\"shards\":%u,\"slowest_ns\":%" PRIu64 "}\n",
 		       eloq_shard_count(cli->client), ns);
 	else
-		printf("%u shards, slowest %.1f us\n", eloq_shard_count(cli->client),
-		       (double)ns / 1e3);
+		printf("%u shard%s, slowest %.1f us\n", eloq_shard_count(cli->client),
+		       eloq_shard_count(cli->client) == 1 ? "" : "s", (double)ns / 1e3);
 	return CLI_DONE;
 }

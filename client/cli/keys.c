@@ -21,6 +21,8 @@ static int keys_open(struct cli *cli, bool create, struct keys_target *ret_targe
 
 	if (!cli_parse_word(&ret_target->key, word, strlen(word), cli->hex))
 		return cli_usage("key '%s' is not hex", word);
+	if (ret_target->key.bytes == 0)
+		return cli_usage("a key has at least one byte");
 	r = cli_connect(cli);
 	if (r == CLI_DONE)
 		r = cli_open_table(cli, cli->table_name, create, &ret_target->table);

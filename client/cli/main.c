@@ -30,14 +30,14 @@ static const struct cli_command cli_commands[] = {
 	  "print key<TAB>value lines in key order, --from included, --to not; tab, newline and "
 	  "backslash in them as \\t \\n \\\\, other control bytes as \\xHH" },
 	{ "import", cli_import, 1, 1, "O", "import FILE [--format jsonl|tsv]",
-	  "write all records of a file; - reads stdin" },
+	  "write all records of a file; - reads stdin; keys and values of jsonl are hex" },
 	{ "export", cli_export, 0, 1, "O", "export [FILE] [--format jsonl|tsv]",
 	  "print all records, of one table with -t" },
 	{ "table", cli_table, 1, 2, "NMCF",
 	  "table list | create NAME [--partitions N] [--timestamps server|caller] | drop NAME | "
 	  "truncate NAME | stat [NAME] [--count]",
 	  "look at tables and change them" },
-	{ "stat", cli_stat, 0, 0, "", "stat", "counters of the daemon and its shards" },
+	{ "stat", cli_stat, 0, 0, "", "stat", "counters of the daemon and its shards, as JSON" },
 	{ "ping", cli_ping, 0, 0, "", "ping", "a round trip through every shard" },
 	{ "config", cli_config, 0, 0, "", "config", "the effective configuration" },
 	{ "floor", NULL, 0, 9, "", NULL, NULL },

@@ -224,7 +224,7 @@ static int import_record(struct import *import, const struct transfer_record *re
 	if (before > 0 && before + record->value.bytes > IMPORT_BATCH_BYTES) {
 		r = import_send(import, table, batch);
 		if (r < 0)
-			return cli_fail("import", r, NULL);
+			return cli_fail_op(import->cli, "import", r);
 		before = 0;
 	}
 	r = eloq_batch_put(batch->batch, record->key.data, record->key.bytes, record->value.data,
@@ -237,7 +237,7 @@ static int import_record(struct import *import, const struct transfer_record *re
 	if (import->waiting_bytes > IMPORT_WAITING_BYTES) {
 		r = import_send_all(import);
 		if (r < 0)
-			return cli_fail("import", r, NULL);
+			return cli_fail_op(import->cli, "import", r);
 	}
 	return CLI_DONE;
 }
@@ -301,7 +301,7 @@ static int import_run(struct import *import)
 	/* Also after a bad line: what came before it stays. */
 	r = import_send_all(import);
 	if (r < 0) {
-		int code = cli_fail("import", r, NULL);
+		int code = cli_fail_op(import->cli, "import", r);
 
 		result = result == CLI_DONE ? code : result;
 	}
@@ -419,7 +419,7 @@ static int export_run(struct export *export)
 		return r;
 	r = export_table(export, eloq_table_info(table));
 	eloq_table_close(table);
-	return r < 0 ? cli_fail("export", r, NULL) : CLI_DONE;
+	return r < 0 ? cli_fail_op(export->cli, "export", r) : CLI_DONE;
 }
 
 int cli_export(struct cli *cli)
