@@ -63,7 +63,11 @@ static int admin_table_drop(struct cli *cli, const char *name)
 	struct eloq_error error = { 0 };
 	int r = eloq_table_drop(cli->client, name, &error);
 
-	return r < 0 ? cli_fail("table drop", r, &error) : CLI_DONE;
+	if (r < 0) {
+		(void)cli_fail("table drop", r, &error);
+		return CLI_ERROR; /* a missing table too, as for every other command */
+	}
+	return CLI_DONE;
 }
 
 struct admin_truncate {
