@@ -74,8 +74,9 @@ static int submit_nothing(struct eloq_channel *channel, struct eloq_table *table
 	int r;
 
 	r = eloq_op_prepare_partition(&op, channel, table, 0, NULL);
-	if (r == 0)
-		r = eloq_request_new(channel, &op, &request);
+	if (r < 0)
+		return r;
+	r = eloq_request_new(channel, &op, &request);
 	if (r < 0)
 		return r;
 	request->async = true;

@@ -30,7 +30,7 @@ void cli_bytes_reserve(struct cli_bytes *out, size_t room)
 		room = out->room;
 	room += out->bytes + 64;
 	grown = cli_alloc(room);
-	if (out->bytes > 0)
+	if (out->data)
 		memcpy(grown, out->data, out->bytes);
 	free(out->data);
 	out->data = grown;
