@@ -61,7 +61,9 @@ static inline struct eloq_list *eloq_list_pop_front(struct eloq_list *head)
 
 	if (node == head)
 		return NULL;
-	eloq_list_remove(node);
+	head->next = node->next;
+	head->next->prev = head;
+	eloq_list_init(node);
 	return node;
 }
 
