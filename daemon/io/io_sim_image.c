@@ -36,7 +36,7 @@ void eloq_sim_image_fini(struct eloq_sim_image *image)
 	}
 	eloq_assert(image->chunk_count == 0);
 	free(image->groups);
-	*image = (struct eloq_sim_image){ 0 };
+	memset(image, 0, sizeof(*image));
 }
 
 /* NULL: a hole. */

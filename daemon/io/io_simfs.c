@@ -94,10 +94,11 @@ struct eloq_simfs_node *eloq_simfs_hold(struct eloq_simfs_node *node)
 
 static void names_clear(struct eloq_simfs *fs, struct eloq_list *names)
 {
-	while (!eloq_list_empty(names)) {
-		struct name *name = eloq_list_entry(names->next, struct name, link);
+	struct eloq_list *at;
 
-		eloq_list_remove(&name->link);
+	while ((at = eloq_list_pop_front(names)) != NULL) {
+		struct name *name = eloq_list_entry(at, struct name, link);
+
 		eloq_simfs_release(fs, name->node);
 		free(name);
 	}
@@ -117,8 +118,8 @@ void eloq_simfs_release(struct eloq_simfs *fs, struct eloq_simfs_node *node)
 	eloq_assert(node->refs > 0);
 	if (--node->refs > 0)
 		return;
-	while (!eloq_list_empty(&node->changes))
-		change_free(fs, eloq_list_entry(node->changes.next, struct change, link));
+	eloq_list_for_each_safe (at, &node->changes)
+		change_free(fs, eloq_list_entry(at, struct change, link));
 	names_clear(fs, &node->now_names);
 	names_clear(fs, &node->durable_names);
 	fs->chunk_count -= node->now.chunk_count;
@@ -177,6 +178,15 @@ static void names_remove(struct eloq_simfs *fs, struct name *name)
 	free(name);
 }
 
+/* No name is longer than simfs_walk() allows. */
+static void name_copy(char *to, const char *name)
+{
+	size_t bytes = strlen(name) + 1;
+
+	eloq_assert(bytes <= SIMFS_NAME_BYTES);
+	memcpy(to, name, bytes);
+}
+
 /* Whatever was called so is not any more, and @node is called nothing else. */
 static void names_set(struct eloq_simfs *fs, struct eloq_list *names, const char *text,
 		      struct eloq_simfs_node *node)
@@ -184,7 +194,7 @@ static void names_set(struct eloq_simfs *fs, struct eloq_list *names, const char
 	struct name *name = eloq_sim_alloc(sizeof(*name));
 
 	name->node = eloq_simfs_hold(node);
-	(void)strcpy(name->text, text);
+	name_copy(name->text, text);
 	names_remove(fs, names_find(names, text));
 	eloq_list_for_each_safe (other, names)
 		if (eloq_list_entry(other, struct name, link)->node == node)
@@ -226,7 +236,7 @@ static int simfs_walk(struct eloq_simfs_node *dir, const char *path,
 		return -ENAMETOOLONG;
 	if (!path[0])
 		return -ENOENT;
-	(void)strcpy(ret_last, path);
+	name_copy(ret_last, path);
 	*ret_parent = dir;
 	return 0;
 }
@@ -244,6 +254,7 @@ static int simfs_find(struct eloq_simfs_node *dir, const char *path,
 	r = simfs_walk(dir, path, ret_parent, ret_last);
 	if (r < 0)
 		return r;
+	eloq_assert(*ret_parent);
 	if (!strcmp(ret_last, ".")) {
 		*ret_node = *ret_parent;
 		return 0;
@@ -273,8 +284,8 @@ static void simfs_change_names(struct eloq_simfs *fs, struct eloq_simfs_node *di
 {
 	struct change *change = change_add(fs, dir, CHANGE_NAMES, 0);
 
-	(void)strcpy(change->gone, gone);
-	(void)strcpy(change->made, made);
+	name_copy(change->gone, gone);
+	name_copy(change->made, made);
 	change->node = node ? eloq_simfs_hold(node) : NULL;
 	names_apply(fs, &dir->now_names, change);
 }
@@ -385,11 +396,14 @@ static void settle(struct eloq_simfs *fs, struct eloq_simfs_node *node, uint64_t
 {
 	uint64_t count = changes_before(node, mark);
 	uint64_t prefix = fate == FATE_PREFIX ? eloq_prng_below(fs->prng, count + 1) : 0;
+	uint64_t i = 0;
 
-	for (uint64_t i = 0; i < count; i++) {
-		struct change *change = eloq_list_entry(node->changes.next, struct change, link);
+	eloq_list_for_each_safe (at, &node->changes) {
+		struct change *change = eloq_list_entry(at, struct change, link);
 		enum outcome outcome = KEPT;
 
+		if (i == count)
+			break;
 		if (fate == FATE_NONE || (fate == FATE_PREFIX && i > prefix))
 			outcome = LOST;
 		else if (fate == FATE_PREFIX && i == prefix)
@@ -398,6 +412,7 @@ static void settle(struct eloq_simfs *fs, struct eloq_simfs_node *node, uint64_t
 			outcome = (enum outcome)eloq_prng_below(fs->prng, 3);
 		settle_change(fs, node, change, outcome, fate == FATE_EACH);
 		change_free(fs, change);
+		i++;
 	}
 	/* Bytes that survived beyond the end that survived are nobody's. */
 	eloq_sim_image_resize(&node->durable, node->durable.bytes);
@@ -740,7 +755,7 @@ static struct listed *simfs_list_copy(struct eloq_simfs *fs, struct eloq_simfs_n
 		size_t place = (size_t)eloq_prng_below(fs->prng, count + 1);
 
 		listed[count++] = listed[place];
-		(void)strcpy(listed[place].text, name->text);
+		name_copy(listed[place].text, name->text);
 		listed[place].is_directory = name->node->is_directory;
 	}
 	*ret_count = count;
