@@ -33,15 +33,12 @@ struct store_sim_write {
 
 /* ---- seeds, and how a failure names its own --------------------------------------------- */
 
-static volatile uint64_t sim_seed_running;
+static char sim_seed_line[64];
 
 /* A seed is of use only if it is known after an abort, too. */
 static void sim_tell_seed(int signal_number)
 {
-	char line[64];
-	int bytes = snprintf(line, sizeof(line), "TEST_SEED=%" PRIu64 "\n", sim_seed_running);
-
-	if (write(STDERR_FILENO, line, (size_t)bytes) < 0)
+	if (write(STDERR_FILENO, sim_seed_line, strlen(sim_seed_line)) < 0)
 		_exit(EXIT_FAILURE);
 	(void)signal(signal_number, SIG_DFL);
 	(void)raise(signal_number);
@@ -147,7 +144,7 @@ void store_sim_init(struct store_sim *sim, uint64_t seed, bool append_mode)
 	static const uint32_t page_sizes[] = { 4096, 4096, 8192, 20480 };
 
 	memset(sim, 0, sizeof(*sim));
-	sim_seed_running = seed;
+	(void)snprintf(sim_seed_line, sizeof(sim_seed_line), "TEST_SEED=%" PRIu64 "\n", seed);
 	(void)signal(SIGABRT, sim_tell_seed);
 	sim->seed = seed;
 	sim->disk = eloq_sim_disk_new(&(struct eloq_sim_opts){ .seed = seed });
@@ -343,8 +340,17 @@ static void sim_submit(struct store_sim *sim, struct store_sim_write *write, boo
 	struct store_sim_partition *partition = &sim->partitions[write->write.partition];
 	int r;
 
-	while ((r = eloq_store_write_submit(sim->store, &write->write)) == -EAGAIN)
+	/* It is in the log first: what only removes may be answered at once. */
+	for (;;) {
+		ck_assert_uint_lt(partition->log_count, SIM_LOG_MAX);
+		partition->log[partition->log_count++] = write;
+		r = eloq_store_write_submit(sim->store, &write->write);
+		if (r < 0)
+			partition->log_count--;
+		if (r != -EAGAIN)
+			break;
 		eloq_task_yield_await();
+	}
 	if (r < 0) {
 		store_sim_check(sim, r == -ELOQ_EFAILED_SYNC || r == -ELOQ_ESTOPPED, "submit: %s",
 				eloq_err_name(r));
@@ -353,8 +359,6 @@ static void sim_submit(struct store_sim *sim, struct store_sim_write *write, boo
 		free(write);
 		return;
 	}
-	ck_assert_uint_lt(partition->log_count, SIM_LOG_MAX);
-	partition->log[partition->log_count++] = write;
 	if (wait && !write->is_answered) {
 		write->waiter = eloq_task_self();
 		eloq_task_suspend_await();
