@@ -15,6 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void frame(uint8_t *bytes, size_t count)
 {
+	/* NOLINTNEXTLINE(bugprone-not-null-terminated-result): a magic is no string */
 	memcpy(bytes, "ELOQSTOR", 8);
 	eloq_put_u32(bytes + 8, ELOQ_STORE_FILE_VERSION);
 	eloq_put_u32(bytes + 12, (uint32_t)count);

@@ -275,7 +275,7 @@ TEST_EACH(transfers_in_between_and_across_registered_regions)
 		all &= register_memory(w, base + order[i] * REGION, REGION);
 	for (int round = 0; round < 2; round++) {
 		for (int at = 0; at <= BYTES - 2 * PAGE; at += PAGE)
-			check_transfers_at(w, file, base + at, (uint64_t)(at + round));
+			check_transfers_at(w, file, base + at, (uint64_t)at + (uint64_t)round);
 		if (round == 0)
 			all &= register_memory(w, base + 2 * REGION, REGION);
 	}
