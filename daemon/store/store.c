@@ -32,6 +32,7 @@ struct store_found {
 struct store_table {
 	struct eloq_list link;
 	struct eloq_list partitions; /* eloq_partition.table_link */
+	uint32_t partition_count;
 	uint32_t table_id;
 	char name[ELOQ_TABLE_NAME_BYTES_MAX + 1];
 };
@@ -276,6 +277,7 @@ static int store_add_partition(struct eloq_store *store, struct store_table *tab
 		(void)store_resize_buckets(store, store->bucket_count * 2);
 	store_hash_add(store, p);
 	eloq_list_push_back(&table->partitions, &p->table_link);
+	table->partition_count++;
 	store->partition_count++;
 	*ret_partition = p;
 	return 0;
@@ -505,6 +507,19 @@ static int store_check_write(const struct eloq_store *store, const struct eloq_w
 	return 0;
 }
 
+/* There is nothing to remove where nothing is: such a write has ended, and leaves no trace. */
+static bool store_write_only_removes(struct eloq_write *write)
+{
+	if (write->kind != ELOQ_WRITE_BATCH)
+		return true;
+	for (uint32_t i = 0; i < write->entry_count; i++) {
+		if (write->entries[i].op != ELOQ_WRITE_DELETE)
+			return false;
+		write->entries[i].outcome = ELOQ_WRITE_ABSENT;
+	}
+	return true;
+}
+
 int eloq_store_write_submit(struct eloq_store *store, struct eloq_write *write)
 {
 	struct eloq_partition *p = store_find(store, write->table_id, write->partition);
@@ -525,7 +540,15 @@ int eloq_store_write_submit(struct eloq_store *store, struct eloq_write *write)
 		if (r < 0)
 			return r;
 	}
+	if (!p && store_write_only_removes(write)) {
+		write->result = 0;
+		write->error = NULL;
+		write->done(write);
+		return 0;
+	}
 	if (!p) {
+		if (table->partition_count >= ELOQ_PARTITIONS_PER_TABLE_MAX)
+			return -ELOQ_ETOOMANY;
 		r = store_add_partition(store, table, write->partition, false, &p);
 		if (r < 0)
 			return r;
@@ -534,7 +557,8 @@ int eloq_store_write_submit(struct eloq_store *store, struct eloq_write *write)
 }
 
 struct store_wait {
-	struct eloq_task *task;
+	struct eloq_task *task; /* NULL until it is suspended */
+	bool is_done;
 	struct eloq_errinfo *reterr;
 };
 
@@ -545,13 +569,15 @@ static void store_write_done(struct eloq_write *write)
 	if (write->error && wait->reterr)
 		*wait->reterr = *write->error;
 	write->error = NULL;
-	eloq_task_wake(wait->task);
+	wait->is_done = true;
+	if (wait->task)
+		eloq_task_wake(wait->task);
 }
 
 int eloq_store_write_await(struct eloq_store *store, struct eloq_write *write,
 			   struct eloq_errinfo *reterr)
 {
-	struct store_wait wait = { .task = eloq_task_self(), .reterr = reterr };
+	struct store_wait wait = { .reterr = reterr };
 	int r;
 
 	write->done = store_write_done;
@@ -559,8 +585,10 @@ int eloq_store_write_await(struct eloq_store *store, struct eloq_write *write,
 	r = eloq_store_write_submit(store, write);
 	if (r < 0)
 		return r;
-	/* The committer is another task: it has not run yet. */
-	eloq_task_suspend_await();
+	if (!wait.is_done) {
+		wait.task = eloq_task_self();
+		eloq_task_suspend_await();
+	}
 	return write->result;
 }
 

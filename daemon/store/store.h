@@ -198,9 +198,11 @@ struct eloq_write {
 /**
  * Queue a write. Writes that wait for one partition are merged into one commit, in the order they
  * came. done() is called from a task when the write is durable or has failed; it must not suspend.
+ * A write that only removes, from a partition that was never there, is done before this returns.
  * 0; -EAGAIN: no task free to commit with, try again after others ended; or a refusal, then done()
  * is not called: -ELOQ_ETOOLONG (key or value), -EINVAL (empty key), -ELOQ_EORDER, -ELOQ_ENOTFOUND
- * (table), -ELOQ_EFAILED_SYNC (poisoned), -ELOQ_ESTOPPED.
+ * (table), -ELOQ_ETOOMANY (a new partition beyond the most of a table), -ELOQ_EFAILED_SYNC
+ * (poisoned), -ELOQ_ESTOPPED.
  */
 int eloq_store_write_submit(struct eloq_store *store, struct eloq_write *write);
 

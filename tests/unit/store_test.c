@@ -1,6 +1,7 @@
 /*
  * store_test.c - the engine as its callers see it, on plain files, with both I/O back-ends.
  */
+#include "common/limits.h"
 #include "daemon/format/data_page.h"
 #include "daemon/format/manifest_record.h"
 #include "daemon/store/store.h"
@@ -625,6 +626,42 @@ TEST(hundreds_of_partitions_are_found_by_their_directories)
 	(void)snprintf(path, sizeof(path), "%s/tt.5", world.root_paths[0]);
 	ck_assert_int_eq(mkdir(path, 0700), 0);
 	store_world_session(&world, use_many_partitions, NULL);
+}
+
+static void fill_the_table(void *arg)
+{
+	struct eloq_write_entry entry = { .key = (const uint8_t *)"key", .key_bytes = 3 };
+	struct eloq_write write = { .kind = ELOQ_WRITE_BATCH,
+				    .table_id = 1,
+				    .partition = UINT32_MAX,
+				    .entries = &entry,
+				    .entry_count = 1 };
+
+	(void)arg;
+	/* What only removes or reads takes none of the places. */
+	for (uint32_t p = 0; p < 100; p++) {
+		ck_assert_int_eq(store_world_delete(&world, 1, UINT32_MAX - p, "key", 0),
+				 ELOQ_WRITE_ABSENT);
+		store_world_clear(&world, 1, UINT32_MAX - p, ELOQ_WRITE_TRUNCATE);
+		store_world_clear(&world, 1, UINT32_MAX - p, ELOQ_WRITE_DROP);
+		store_world_expect(&world, 1, UINT32_MAX - p, "key", NULL, 0);
+	}
+	store_world_put(&world, 1, UINT32_MAX - 1, "key", "value", 5, 0);
+	ck_assert_int_eq(eloq_store_write_await(world.store, &write, NULL), -ELOQ_ETOOMANY);
+	store_world_put(&world, 1, UINT32_MAX - 1, "key", "again", 5, 0);
+	store_world_put(&world, 1, 7, "key", "value", 5, 0);
+}
+
+TEST(a_table_has_a_bounded_number_of_partitions)
+{
+	char path[512];
+
+	store_world_init(&world);
+	for (unsigned p = 0; p < ELOQ_PARTITIONS_PER_TABLE_MAX - 1; p++) {
+		(void)snprintf(path, sizeof(path), "%s/t.%u", world.root_paths[0], p);
+		ck_assert_int_eq(mkdir(path, 0700), 0);
+	}
+	store_world_session(&world, fill_the_table, NULL);
 }
 
 TEST(options_that_cannot_be_are_refused_with_words)
