@@ -98,7 +98,7 @@ TEST_ON_BOTH(a_value_of_minus_is_read_from_standard_input)
 	write_file(path, value, sizeof(value));
 	expect(&daemon, DONE, "", "put k - < '%s'", path);
 	expect(&daemon, DONE, "", "get k > '%s.back'", path);
-	(void)strcat(path, ".back");
+	(void)snprintf(path, sizeof(path), "%s.value.back", daemon.dir);
 	read_back = read_file(path, &count);
 	ck_assert_uint_eq(count, sizeof(value) + 1);
 	ck_assert_int_eq(memcmp(read_back, value, sizeof(value)), 0);
@@ -250,7 +250,7 @@ static void round_trip(const char *io, const char *format)
 	expect_words(&daemon, DONE, "imported 7 records", "import '%s' --format %s", path, format);
 	expect(&daemon, DONE, scan, "--hex scan");
 	expect(&daemon, DONE, "", "export --format %s -t default '%s.again'", format, path);
-	(void)strcat(path, ".again");
+	(void)snprintf(path, sizeof(path), "%s.%s.again", daemon.dir, format);
 	second = read_file(path, &second_count);
 	if (strcmp(format, "tsv") == 0) {
 		ck_assert_uint_eq(first_count, second_count);
