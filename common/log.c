@@ -6,6 +6,8 @@
  */
 #include "common/log.h"
 
+#include "common/clock.h"
+
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -61,4 +63,22 @@ void eloq_log(enum eloq_log_level level, const char *format, ...)
 	line[end] = '\n';
 	if (write(STDERR_FILENO, line, end + 1) < 0)
 		return; /* nobody left to tell */
+}
+
+bool eloq_log_allowed(struct eloq_log_limit *limit, uint64_t now_ns, unsigned *ret_left_out)
+{
+	uint64_t second = now_ns / ELOQ_NS_PER_S;
+
+	if (second != limit->second) {
+		limit->second = second;
+		limit->written = 0;
+	}
+	if (limit->written >= ELOQ_LOG_LINES_PER_S) {
+		limit->left_out++;
+		return false;
+	}
+	limit->written++;
+	*ret_left_out = limit->left_out;
+	limit->left_out = 0;
+	return true;
 }

@@ -9,6 +9,9 @@
 
 #include "common/compiler.h"
 
+#include <stdbool.h>
+#include <stdint.h>
+
 /* syslog's numbers, so that the prefix is the level. */
 enum eloq_log_level { ELOQ_LOG_ERR = 3, ELOQ_LOG_WARN = 4, ELOQ_LOG_INFO = 6, ELOQ_LOG_DEBUG = 7 };
 
@@ -16,6 +19,18 @@ enum eloq_log_level { ELOQ_LOG_ERR = 3, ELOQ_LOG_WARN = 4, ELOQ_LOG_INFO = 6, EL
 void eloq_log_setup(const char *name, enum eloq_log_level level);
 
 void eloq_log(enum eloq_log_level level, const char *format, ...) ELOQ_PRINTF(2, 3);
+
+/* Keeps a line that clients can provoke from filling the log. All zeros is a fresh one. */
+struct eloq_log_limit {
+	uint64_t second; /* that is being counted */
+	unsigned written;
+	unsigned left_out;
+};
+
+enum { ELOQ_LOG_LINES_PER_S = 5 };
+
+/* True if one more line may be written now; *ret_left_out lines were not since the last one. */
+bool eloq_log_allowed(struct eloq_log_limit *limit, uint64_t now_ns, unsigned *ret_left_out);
 
 #define eloq_log_err(...)   eloq_log(ELOQ_LOG_ERR, __VA_ARGS__)
 #define eloq_log_warn(...)  eloq_log(ELOQ_LOG_WARN, __VA_ARGS__)

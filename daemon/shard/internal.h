@@ -14,6 +14,7 @@
 
 #include "common/clock.h"
 #include "common/list.h"
+#include "common/log.h"
 #include "daemon/io/io.h"
 #include "daemon/runtime/task.h"
 #include "daemon/runtime/timer.h"
@@ -132,6 +133,7 @@ struct shard {
 	bool failed;		 /* leaving, and not cleanly */
 	uint64_t drain_until_ns; /* UINT64_MAX: as long as it takes */
 	struct eloq_figures figures;
+	struct eloq_log_limit lie_log, damage_log;
 };
 
 /* --- link.c --- */

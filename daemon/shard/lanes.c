@@ -252,6 +252,17 @@ void shard_lanes_bury(struct shard *shard)
 		lane_destroy(eloq_list_entry(node, struct shard_lane, dirty));
 }
 
+static void lane_log_lie(const struct shard_lane *lane, enum eloq_lane_reason reason)
+{
+	struct shard *shard = lane->shard;
+	unsigned left_out;
+
+	if (eloq_log_allowed(&shard->lie_log, shard->now_ns, &left_out))
+		eloq_log_warn("lane closed lane=%u session=%llu reason=\"%s\" left_out=%u",
+			      lane->number, (unsigned long long)lane->session,
+			      eloq_lane_reason_text(reason), left_out);
+}
+
 void shard_lane_close(struct shard_lane *lane, enum eloq_lane_reason reason)
 {
 	struct shard *shard = lane->shard;
@@ -265,8 +276,7 @@ void shard_lane_close(struct shard_lane *lane, enum eloq_lane_reason reason)
 	eloq_list_remove(&lane->dirty);
 	if (reason != ELOQ_LANE_REASON_LEFT && reason != ELOQ_LANE_REASON_STOPPED) {
 		shard->figures.lanes_closed_for_lies++;
-		eloq_log_warn("lane closed lane=%u session=%llu reason=\"%s\"", lane->number,
-			      (unsigned long long)lane->session, eloq_lane_reason_text(reason));
+		lane_log_lie(lane, reason);
 		shard_link_lane_closed(shard, lane->number, reason);
 	}
 	shard_lane_maybe_free(lane);

@@ -163,10 +163,24 @@ void shard_answer_status(const struct shard_reply *reply, enum eloq_status statu
 	shard_answer(reply, &answer, words);
 }
 
+/* The client is told too; but who runs the service must learn of a damaged disk from the log. */
+static void request_log_damage(struct shard *shard, int error, const char *words)
+{
+	unsigned left_out;
+
+	if (error != -ELOQ_ECORRUPT && error != -EIO && error != -ELOQ_EFAILED_SYNC)
+		return;
+	if (eloq_log_allowed(&shard->damage_log, shard->now_ns, &left_out))
+		eloq_log_err("request failed error=\"%s\" left_out=%u",
+			     words ? words : eloq_err_text(error), left_out);
+}
+
 void shard_answer_error(const struct shard_reply *reply, int error,
 			const struct eloq_errinfo *errinfo)
 {
 	const char *words = errinfo && errinfo->text[0] ? errinfo->text : NULL;
+
+	request_log_damage(reply->lane->shard, error, words);
 
 	shard_answer_status(reply, eloq_status_from_error(error), words);
 }
