@@ -254,9 +254,11 @@ int eloq_control_receive(int socket, void *buffer, size_t buffer_bytes, int *fds
 		packet.msg_control = &room;
 		packet.msg_controllen = sizeof(room);
 	}
+	/* Who leaves without having read all is told as ECONNRESET, once, before its own last
+	 * words: they count, and the end behind them is told as 0. */
 	do
 		received = recvmsg(socket, &packet, MSG_CMSG_CLOEXEC);
-	while (received < 0 && errno == EINTR);
+	while (received < 0 && (errno == EINTR || errno == ECONNRESET));
 	if (received < 0)
 		return -errno;
 	if (fds) {

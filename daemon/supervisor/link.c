@@ -222,7 +222,7 @@ int super_link_drain(struct worker *worker)
 			return r;
 		if (r > 0)
 			r = link_handle(worker, message);
-		else if (r == 0 || r == -ECONNRESET)
+		else if (r == 0)
 			return 0;
 		if (r < 0) {
 			super_worker_kill(worker, "it broke the protocol");

@@ -194,6 +194,22 @@ TEST(a_packet_longer_than_the_buffer_is_refused)
 }
 
 /* Whatever is accepted has the length its type promises. */
+TEST(the_last_words_of_who_left_without_reading_all_arrive)
+{
+	struct eloq_msg_done done = { 0 };
+	const struct eloq_control_header *got = (const void *)buffer;
+
+	open_pair();
+	eloq_control_init(&done, ELOQ_CONTROL_DONE, sizeof(done), 7);
+	ck_assert_int_eq(eloq_control_send(far_end, &done, NULL, 0, NULL, 0), 0);
+	ck_assert_int_eq(eloq_control_send(near_end, &done, NULL, 0, NULL, 0), 0);
+	eloq_fd_clear(&near_end);
+	ck_assert_int_eq(receive_plain(), (int)sizeof(done));
+	ck_assert_uint_eq(got->seq, 7);
+	ck_assert_int_eq(receive_plain(), 0);
+	close_pair();
+}
+
 TEST(mutated_messages_are_refused_or_keep_every_promise)
 {
 	struct eloq_prng prng;
