@@ -24,7 +24,7 @@
  * answered are sent again. In this version a put or delete that was executed but not answered is
  * then executed twice; between clients that can matter: see docs/protocol.md, "Sent again".
  * When the daemon itself dies, waiting calls return -ELOQ_CLIENT_ECLOSED within a quarter of a
- * second.
+ * second, or -ELOQ_CLIENT_ESTOPPED where a worker noticed first and closed its lanes.
  *
  * After fork() the child cannot use what its parent opened (-ELOQ_CLIENT_ECLOSED); it may
  * eloq_disconnect() that, which does not disturb the parent, and connect for itself.
